@@ -1,0 +1,83 @@
+# Every target starts from a bare Python 3.11 (with pip) and a C++20 compiler, makes the virtual
+# environment it needs under .venv/, and does again only what changed (stamp files).
+#
+#   make quickstart     install octensor as a user would, then run examples/quickstart.py
+#   make test           build the wheel, install it, run the test suite      (PYTEST_ARGS="-k conv2d")
+#   make lint           ruff, mypy, clang-format: read only
+#   make format         let ruff and clang-format rewrite what `make lint` would refuse
+#   make stubs          write python/octensor/_C.pyi anew from the built extension
+#   make test-arm       cross-build for aarch64, run the suite under emulation (ARM_CPUS="max cortex-a72")
+#   make test-baseline  run the x86-64 wheel's suite on an emulated CPU without AVX
+#   make bench          bench/gemm.py
+#   make clean          remove all of the above
+#
+# OCTENSOR_TEST_PROFILE=default|thorough|emulated chooses how many examples the property tests draw.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+ARM_CPUS ?= max cortex-a72
+BENCH_ARGS ?=
+
+# What a wheel is made of: touching any of these builds it anew (incrementally).
+SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
+CPP := $(shell find csrc -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
+
+.PHONY: quickstart test test-arm test-baseline bench lint format stubs clean
+.SECONDARY:
+
+# --- environments and builds ----------------------------------------------------------------------
+
+.venv/%/ready: requirements/%.txt requirements/build.txt requirements/run.txt
+	$(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/pip install --quiet -r requirements/$*.txt
+	@touch $@
+
+# One wheel for every native target. The objects stay in build/native for tests/test_structure.py.
+build/wheel/ready: .venv/test/ready $(SOURCES)
+	rm -rf build/wheel
+	.venv/test/bin/pip wheel --quiet --no-deps --no-build-isolation -Cbuild-dir=build/native -w build/wheel .
+	@touch $@
+
+.venv/%/installed: .venv/%/ready build/wheel/ready
+	.venv/$*/bin/pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
+	@touch $@
+
+.venv/quickstart/user: requirements/quickstart.txt $(SOURCES)
+	$(PYTHON) -m venv .venv/quickstart
+	.venv/quickstart/bin/pip install --quiet . -r requirements/quickstart.txt
+	@touch $@
+
+# --- what people run ------------------------------------------------------------------------------
+
+quickstart: .venv/quickstart/user
+	.venv/quickstart/bin/python examples/quickstart.py
+
+test: .venv/test/installed
+	OCTENSOR_BUILD_DIR=build/native OCTENSOR_WHEEL="$$(echo build/wheel/*.whl)" \
+	  .venv/test/bin/python -m pytest $(PYTEST_ARGS)
+
+test-arm: .venv/cross/ready
+	scripts/test-arm.sh $(ARM_CPUS)
+
+test-baseline: .venv/test/installed
+	scripts/test-baseline.sh
+
+bench: .venv/bench/installed
+	.venv/bench/bin/python bench/gemm.py $(BENCH_ARGS)
+
+lint: .venv/lint/ready
+	.venv/lint/bin/ruff check .
+	.venv/lint/bin/ruff format --check .
+	.venv/lint/bin/mypy python/octensor
+	.venv/lint/bin/clang-format --dry-run -Werror $(CPP)
+
+format: .venv/lint/ready
+	.venv/lint/bin/ruff check --fix .
+	.venv/lint/bin/ruff format .
+	.venv/lint/bin/clang-format -i $(CPP)
+
+stubs: .venv/test/installed
+	.venv/test/bin/python scripts/stubs.py
+
+clean:
+	rm -rf .venv build .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,43 @@
+// What the binding files share: conversions between Python's and our types, and the call guard.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+
+#include "core/float_environment.h"
+#include "core/qtensor.h"
+#include "ops/ops.h"
+
+namespace octensor::bind {
+
+namespace py = pybind11;
+
+void bind_dtype(py::module_& m);
+void bind_qtensor(py::module_& m);
+void bind_ops(py::module_& m);
+void bind_runtime(py::module_& m);
+
+// Every op runs like this: other Python threads may go on, and the caller's rounding mode is not ours.
+using Unlocked = py::call_guard<py::gil_scoped_release, DefaultFloatEnvironment>;
+
+using QParamsArg = const std::shared_ptr<QParams>&;
+
+py::object to_python(DType t);  // the singleton of that name
+py::dtype numpy_dtype(DType t);
+py::tuple to_tuple(const Shape& shape);
+
+// The tensor's integers as a read-only ndarray that shares its memory.
+py::array as_array(const QTensor& q);
+// A tensor over the array's memory, which it keeps alive. TypeError unless the array has the dtype's
+// storage type.
+QTensor from_array(const char* op, const py::array& array, QParamsPtr qparams);
+// TypeError unless float32. `keep` receives an aligned copy where the array cannot be read as it is.
+ops::FloatView float_view(const char* op, const char* argument, const py::array& array, py::array& keep);
+// Zero points from an integer (one), or from a list, tuple or 1-D array of integers; `where` starts error messages.
+std::vector<int32_t> zero_points(const std::string& where, const py::object& values);
+// A 1-D float32 vector, or an empty one for None.
+std::vector<float> float_vector(const char* op, const char* argument, const py::object& object);
+
+}  // namespace octensor::bind

@@ -1,0 +1,34 @@
+// Threads and instruction sets.
+#include "bind/bind.h"
+#include "core/threads.h"
+#include "isa/cpu.h"
+#include "isa/dispatch.h"
+
+namespace octensor::bind {
+
+void bind_runtime(py::module_& m) {
+  m.def("set_num_threads", &set_num_threads, py::arg("n"),
+        "Set how many threads one op may use (1 to 1024). Results do not depend on it.");
+  m.def("get_num_threads", &num_threads, "How many threads one op may use.");
+  m.def(
+      "isa_list",
+      [] {
+        std::vector<std::pair<std::string, bool>> rows;
+        for (const IsaRow& row : isa_rows()) rows.emplace_back(row.name, row.supported());
+        return rows;
+      },
+      "The instruction sets of this build, best first, each with whether this CPU supports it.");
+  m.def("get_isa", [] { return std::string(kernel_table().name); }, "The instruction set whose kernels run.");
+  m.def("set_isa", &set_isa, py::arg("name"),
+        "Choose the instruction set whose kernels run, for the whole process. Results do not depend on it.");
+  m.def(
+      "cpu_features",
+      [] {
+        py::dict features;
+        for (auto& [name, present] : cpu_feature_list()) features[py::str(name)] = present;
+        return features;
+      },
+      "What this CPU and operating system can run, by name.");
+}
+
+}  // namespace octensor::bind

@@ -1,0 +1,19 @@
+// The thread pool: one per process, made on first use and made anew in a forked child.
+//
+// parallel_for splits [0, n) into `n` independent indices and runs them on up to num_threads()
+// threads, the caller among them. Which thread runs which index is not defined, so an index must
+// write only what is its own: results never depend on the thread count. Workers compute in the default
+// floating-point environment; the caller sees to its own (core/float_environment.h). A call made while the pool is
+// busy, or from inside it, runs on the calling thread alone.
+#pragma once
+#include <cstdint>
+#include <functional>
+
+namespace octensor {
+
+int num_threads();
+void set_num_threads(int n);  // ValueError unless 1 <= n <= 1024
+
+void parallel_for(int64_t n, const std::function<void(int64_t)>& body);
+
+}  // namespace octensor

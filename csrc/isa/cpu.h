@@ -1,0 +1,17 @@
+// What this CPU and this operating system can run.
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace octensor {
+
+struct CpuFeatures {
+  bool avx2 = false;  // with FMA, and YMM state saved by the operating system
+  bool neon = false;  // the aarch64 baseline
+};
+
+const CpuFeatures& cpu_features();
+std::vector<std::pair<std::string, bool>> cpu_feature_list();
+
+}  // namespace octensor

@@ -1,0 +1,66 @@
+// The arguments of kernels: plain structs, filled by ops.
+#pragma once
+#include <cstdint>
+
+namespace octensor {
+
+// The shape of an instruction set's GEMM tile, which fixes the layout of packed weights:
+//   packed[panel][group][column][g] = w[group * kGroup + g][panel * panel_columns + column]
+// padded with zeros to whole panels and whole groups.
+struct GemmTile {
+  int rows, panel, group, lanes;
+};
+
+// int32 accumulator -> 8-bit code, per output channel c:
+//   clamp(round_half_even(float(acc + bias[c]) * multiplier[c]), lo, hi) + zero_point
+// lo and hi are the output bounds minus the zero point, so that clamping happens before the addition.
+struct Requantize {
+  const int32_t* bias;
+  const float* multiplier;
+  float lo, hi;
+  int32_t zero_point;
+};
+
+// One block of rows times all panels of one weight matrix.
+struct GemmArgs {
+  const int16_t* a;  // rows x k, already minus the zero point; row stride lda, k padded to whole groups
+  int64_t rows, lda;
+  const int8_t* b;  // packed panels, first column first
+  int64_t columns;  // valid columns from b's first panel on
+  int64_t groups;   // k / kGroup, rounded up
+  // Weight zero points: subtracts row_sums[i] * weight_zero[j]; both null when all are zero.
+  const int32_t* row_sums;
+  const int32_t* weight_zero;
+  Requantize requantize;  // used when `codes` is set; pointers at b's first column
+  uint8_t* codes;         // out, row stride ldc: 8-bit codes ...
+  int32_t* sums;          // ... or the int32 sums themselves
+  int64_t ldc;
+  int32_t* scratch;  // at least rows * panel int32
+};
+
+// One output pixel row segment of a depthwise convolution, channels innermost.
+struct DepthwiseArgs {
+  const uint8_t* const* taps;  // [pixels][tap_pairs * 2] addresses of `channels` codes
+  int64_t pixels;
+  int64_t tap_pairs;       // taps rounded up to pairs
+  const int16_t* weights;  // [tap_pairs][padded channels][2]
+  int64_t channels, padded_channels;
+  bool is_signed;         // codes are int8
+  Requantize requantize;  // bias already holds -zero_point * sum of weights
+  uint8_t* out;           // [pixels], row stride out_stride
+  int64_t out_stride;
+};
+
+// codes -> float -> codes for element-wise ops.
+struct BinaryArgs {
+  const uint8_t *a, *b;
+  uint8_t* out;
+  int64_t n;
+  bool a_signed, b_signed;
+  int32_t a_zero, b_zero, out_zero;
+  float a_scale, b_scale;  // add
+  float out_scale;         // add: divides; mul: multiplies (a_scale * b_scale / out scale)
+  float lo, hi;            // output bounds minus the zero point (relu raises lo to 0)
+};
+
+}  // namespace octensor

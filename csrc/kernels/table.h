@@ -1,0 +1,47 @@
+// The index of all kernels: raw pointers, no checks, no allocation, no threads.
+//
+// Each kernel is written once, a template over the instruction-set struct (contract in
+// simd/scalar.h); make_table stamps the whole list for one of them. Kernels leave every address
+// outside their arguments alone, so callers may pass borrowed memory.
+#pragma once
+#include "kernels/args.h"
+#include "kernels/depthwise.h"
+#include "kernels/elementwise.h"
+#include "kernels/gemm.h"
+#include "kernels/pool.h"
+
+namespace octensor {
+
+struct KernelTable {
+  const char* name;
+  GemmTile tile;
+  void (*gemm)(const GemmArgs&);
+  void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, int16_t* out);
+  void (*depthwise)(const DepthwiseArgs&);
+  void (*quantize)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, uint8_t* out);
+  void (*dequantize)(const uint8_t* q, bool is_signed, int64_t n, float scale, int32_t zero_point, float* out);
+  void (*add)(const BinaryArgs&);
+  void (*mul)(const BinaryArgs&);
+  void (*max_codes)(const uint8_t* x, bool is_signed, int64_t n, uint8_t* out);
+  void (*sum_codes)(const uint8_t* x, bool is_signed, int64_t n, int32_t zero_point, int32_t* sums);
+  void (*mean_codes)(const int32_t* sums, int64_t n, float divisor, float lo, float hi, int32_t zero_point,
+                     uint8_t* out);
+};
+
+template <class S>
+constexpr KernelTable make_table(const char* name) {
+  return {.name = name,
+          .tile = {.rows = S::kRows, .panel = S::kPanel, .group = S::kGroup, .lanes = S::kLanes},
+          .gemm = kernels::gemm<S>,
+          .pack_codes = kernels::pack_codes<S>,
+          .depthwise = kernels::depthwise<S>,
+          .quantize = kernels::quantize<S>,
+          .dequantize = kernels::dequantize<S>,
+          .add = kernels::add<S>,
+          .mul = kernels::mul<S>,
+          .max_codes = kernels::max_codes<S>,
+          .sum_codes = kernels::sum_codes<S>,
+          .mean_codes = kernels::mean_codes<S>};
+}
+
+}  // namespace octensor

@@ -1,0 +1,61 @@
+// linear and integer matmul: rows of a matrix through the shared GEMM.
+#include <algorithm>
+
+#include "isa/dispatch.h"
+#include "ops/checks.h"
+#include "ops/gemm_driver.h"
+#include "ops/ops.h"
+
+namespace octensor::ops {
+namespace {
+
+// [..., K] -> rows of K adjacent codes; copies unless they already are.
+QTensor as_rows(const QTensor& x) {
+  const int64_t k = x.size(x.ndim() - 1);
+  QTensor rows =
+      x.ndim() == 2 ? x : x.reshape({k ? x.numel() / k : count({x.shape().begin(), x.shape().end() - 1}), k});
+  return rows.stride(1) == 1 || k == 1 ? rows : rows.to(Layout::contiguous);
+}
+
+RowPacker row_packer(const KernelTable& table, const QTensor& rows) {
+  return [&table, codes = rows.bytes(), stride = rows.stride(0), k = rows.size(1), is_signed = is_signed8(rows.dtype()),
+          zero = rows.qparams().zero_point()](int64_t row, int64_t, int16_t* out) {
+    table.pack_codes(codes + row * stride, is_signed, k, zero, out);
+  };
+}
+
+}  // namespace
+
+QTensor linear(const QTensor& x, const PackedLinear& packed, QParamsPtr qparams, bool relu) {
+  check_activation("linear", "input", x);
+  check_output("linear", *qparams);
+  const WeightMatrix& m = packed.matrix();
+  check(x.ndim() >= 1 && x.size(x.ndim() - 1) == m.k, "linear: input: expected shape [..., ", m.k,
+        "] (in_features of the weight), got ", x.shape_text());
+  const auto epilogue = packed.epilogue(x.qparams(), *qparams);
+  Shape shape = x.shape();
+  shape.back() = m.columns;
+  QTensor out = QTensor::empty(std::move(shape), qparams);
+  const QTensor rows = as_rows(x);
+  const KernelTable& table = kernel_table();
+  run_gemm(
+      table, packed, rows.size(0), row_packer(table, rows),
+      {.codes = out.bytes(), .stride = m.columns, .epilogue = epilogue.get(), .qparams = qparams.get(), .relu = relu});
+  return out;
+}
+
+void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out) {
+  check(a.ndim() == 2, "matmul_integer: a: expected shape [M, K], got ", a.shape_text());
+  check(b.ndim() == 2, "matmul_integer: b: expected shape [K, N], got ", b.shape_text());
+  check(a.size(1) == b.size(0), "matmul_integer: operands: expected a [M, K] and b [K, N], got ", a.shape_text(),
+        " and ", b.shape_text());
+  check_activation("matmul_integer", "a", a);
+  // The epilogue is not used, but its proof that no sum leaves int32 is.
+  const PackedWeight weight("matmul_integer", b.transpose(0, 1), {}, 1);
+  weight.epilogue(a.qparams(), a.qparams());
+  const QTensor rows = as_rows(a);
+  const KernelTable& table = kernel_table();
+  run_gemm(table, weight, rows.size(0), row_packer(table, rows), {.sums = out, .stride = b.size(1)});
+}
+
+}  // namespace octensor::ops

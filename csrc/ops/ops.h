@@ -1,0 +1,47 @@
+// The index of all ops. An op checks its arguments, allocates its result, splits the work over
+// threads and calls kernels; errors are "op: argument: expected ..., got ...".
+//
+// Numerics are written out in docs/numerics.md. Shapes are logical NCHW; results of spatial ops are
+// laid out channels-last.
+#pragma once
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "core/qtensor.h"
+#include "ops/packed.h"
+
+namespace octensor::ops {
+
+// A float32 array as NumPy has it: any strides, counted in elements.
+struct FloatView {
+  const float* data;
+  Shape shape, strides;
+};
+
+using Pair = std::array<int64_t, 2>;  // height, width
+
+QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout);
+void dequantize(const QTensor& x, float* out, const Shape& out_strides);
+QTensor requantize(const QTensor& x, QParamsPtr qparams);
+
+// table[code & 0xFF] is the output's byte.
+QTensor lookup(const QTensor& x, const uint8_t* table, QParamsPtr qparams);
+
+QTensor add(const QTensor& a, const QTensor& b, QParamsPtr qparams, bool relu);
+QTensor mul(const QTensor& a, const QTensor& b, QParamsPtr qparams, bool relu);
+
+// a [m, k] and b [k, n], 8-bit, per-tensor parameters for a; out [m, n] int32, dense.
+void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out);
+QTensor linear(const QTensor& x, const PackedLinear& packed, QParamsPtr qparams, bool relu);
+QTensor conv2d(const QTensor& x, const PackedConv2d& packed, QParamsPtr qparams, bool relu);
+
+QTensor max_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode);
+QTensor avg_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, bool ceil_mode, bool count_include_pad,
+                   std::optional<int64_t> divisor_override);
+// A missing size keeps the input's.
+QTensor adaptive_avg_pool2d(const QTensor& x, std::array<std::optional<int64_t>, 2> output_size);
+
+QTensor cat(const std::vector<QTensor>& xs, int64_t axis, QParamsPtr qparams);
+
+}  // namespace octensor::ops

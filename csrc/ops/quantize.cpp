@@ -1,0 +1,134 @@
+// quantize, dequantize, requantize, lookup: between reals and codes, element by element.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "core/threads.h"
+#include "isa/dispatch.h"
+#include "ops/checks.h"
+#include "ops/ops.h"
+
+namespace octensor::ops {
+namespace {
+
+constexpr int64_t kChunk = 1 << 15;  // elements per task
+
+// body(first, length, channel) over runs that share one channel's parameters, in memory order.
+template <class F>
+void for_runs(const Shape& shape, const QParams& q, F body) {
+  const int64_t n = count(shape);
+  if (n == 0) return;
+  int64_t channels = 1, run = n;
+  if (q.per_channel()) {
+    channels = shape[q.axis()];
+    run = 1;
+    for (size_t i = q.axis() + 1; i < shape.size(); ++i) run *= shape[i];
+  }
+  const int64_t chunk = std::min(run, kChunk), chunks = (run + chunk - 1) / chunk;
+  const int64_t total = n / run * chunks, batch = std::max<int64_t>(1, kChunk / chunk);
+  parallel_for((total + batch - 1) / batch, [&](int64_t task) {
+    for (int64_t i = task * batch; i < std::min(total, (task + 1) * batch); ++i) {
+      const int64_t r = i / chunks, at = i % chunks * chunk;
+      body(r * run + at, std::min(chunk, run - at), r % channels);
+    }
+  });
+}
+
+// qint32: float32 cannot hold the bounds, so clamp in double, which can.
+void quantize32(const float* x, int64_t n, float scale, int32_t zero_point, int32_t* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float v = x[i] / scale;
+    const double q = std::isnan(v) ? 0.0 : std::nearbyint(double(v));
+    out[i] = static_cast<int32_t>(std::clamp(q + zero_point, double(INT32_MIN), double(INT32_MAX)));
+  }
+}
+
+void dequantize32(const int32_t* q, int64_t n, float scale, int32_t zero_point, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(int64_t{q[i]} - zero_point) * scale;
+}
+
+void quantize_dense(const float* x, const Shape& shape, const QParams& q, uint8_t* out) {
+  const DTypeInfo& t = info(q.dtype());
+  const KernelTable& table = kernel_table();
+  for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
+    const int32_t z = q.zero_points()[c];
+    if (is_8bit(q.dtype()))
+      table.quantize(x + at, n, q.scales()[c], z, static_cast<float>(t.qmin - z), static_cast<float>(t.qmax - z),
+                     out + at);
+    else
+      quantize32(x + at, n, q.scales()[c], z, reinterpret_cast<int32_t*>(out) + at);
+  });
+}
+
+void dequantize_dense(const uint8_t* codes, const Shape& shape, const QParams& q, float* out) {
+  const KernelTable& table = kernel_table();
+  for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
+    if (is_8bit(q.dtype()))
+      table.dequantize(codes + at, is_signed8(q.dtype()), n, q.scales()[c], q.zero_points()[c], out + at);
+    else
+      dequantize32(reinterpret_cast<const int32_t*>(codes) + at, n, q.scales()[c], q.zero_points()[c], out + at);
+  });
+}
+
+}  // namespace
+
+QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout) {
+  if (!qparams->per_channel() && x.strides == dense_strides(x.shape, layout)) {
+    QTensor out = QTensor::empty(x.shape, qparams, layout);
+    quantize_dense(x.data, {count(x.shape)}, *qparams, out.bytes());
+    return out;
+  }
+  QTensor out = QTensor::empty(x.shape, qparams);
+  if (x.strides == out.strides()) {
+    quantize_dense(x.data, x.shape, *qparams, out.bytes());
+  } else {
+    const StoragePtr dense = allocate(out.numel() * sizeof(float));
+    copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, dense.get(), out.strides(), x.shape,
+                 sizeof(float));
+    quantize_dense(reinterpret_cast<const float*>(dense.get()), x.shape, *qparams, out.bytes());
+  }
+  return out.to(layout);
+}
+
+void dequantize(const QTensor& x, float* out, const Shape& out_strides) {
+  if (!x.qparams().per_channel() && x.strides() == out_strides)
+    return dequantize_dense(x.bytes(), {x.numel()}, x.qparams(), out);
+  const QTensor dense = x.to(Layout::contiguous);
+  if (out_strides == dense.strides()) return dequantize_dense(dense.bytes(), x.shape(), x.qparams(), out);
+  const StoragePtr values = allocate(x.numel() * sizeof(float));
+  dequantize_dense(dense.bytes(), x.shape(), x.qparams(), reinterpret_cast<float*>(values.get()));
+  copy_strided(values.get(), dense.strides(), reinterpret_cast<uint8_t*>(out), out_strides, x.shape(), sizeof(float));
+}
+
+QTensor lookup(const QTensor& x, const uint8_t* table, QParamsPtr qparams) {
+  check_activation("lookup", "input", x);
+  check_output("lookup", *qparams);
+  const Layout layout = layout_of(x);
+  const QTensor in = x.to(layout);
+  QTensor out = QTensor::empty(x.shape(), std::move(qparams), layout);
+  const int64_t n = out.numel();
+  parallel_for((n + kChunk - 1) / kChunk, [&, from = in.bytes(), to = out.bytes()](int64_t task) {
+    for (int64_t i = task * kChunk; i < std::min(n, (task + 1) * kChunk); ++i) to[i] = table[from[i]];
+  });
+  return out;
+}
+
+QTensor requantize(const QTensor& x, QParamsPtr qparams) {
+  if (x.qparams() == *qparams) return x;
+  if (is_8bit(x.dtype()) && is_8bit(qparams->dtype()) && !x.qparams().per_channel() && !qparams->per_channel()) {
+    // 256 possible inputs: the general formula below once per code.
+    std::array<uint8_t, 256> codes, table;
+    std::array<float, 256> values;
+    for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+    dequantize_dense(codes.data(), {256}, x.qparams(), values.data());
+    quantize_dense(values.data(), {256}, *qparams, table.data());
+    return lookup(x, table.data(), std::move(qparams));
+  }
+  const StoragePtr values = allocate(x.numel() * sizeof(float));
+  const Shape strides = dense_strides(x.shape(), Layout::contiguous);
+  dequantize(x, reinterpret_cast<float*>(values.get()), strides);
+  return quantize({reinterpret_cast<const float*>(values.get()), x.shape(), strides}, std::move(qparams), layout_of(x));
+}
+
+}  // namespace octensor::ops

@@ -1,0 +1,119 @@
+// The portable instruction set, and the contract that every instruction set fulfils.
+//
+// A struct of this kind is the template argument of all kernels. It names vector types and the few
+// operations that kernels are written in; every operation is defined per lane, with these bits:
+//   kLanes              int32 lanes of I32 and float lanes of F32
+//   kGroup              K elements that one dot step consumes
+//   kRows               rows of the GEMM tile; its columns are kPanel = 2 * kLanes
+//   Wide                kLanes * kGroup int16 values
+//   load_codes<Signed>  kLanes 8-bit codes, zero- or sign-extended to int32
+//   store_codes         the low byte of each lane
+//   widen<Signed>       kLanes * kGroup 8-bit codes as Wide
+//   broadcast           kGroup int16 values, repeated
+//   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32
+//   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
+//   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
+//   round               nearest int32, ties to even; the argument is inside int32
+// Float operations round once each; nothing here fuses a multiplication with an addition.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace octensor::simd {
+
+struct Scalar {
+  static constexpr int kLanes = 4, kGroup = 1, kRows = 4, kPanel = 2 * kLanes;
+  struct I32 {
+    int32_t v[kLanes];
+  };
+  struct F32 {
+    float v[kLanes];
+  };
+  struct Wide {
+    int16_t v[kLanes * kGroup];
+  };
+
+  static I32 set(int32_t x) { return {{x, x, x, x}}; }
+  static I32 load(const int32_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
+  static void store(int32_t* p, I32 x) { std::memcpy(p, x.v, sizeof x.v); }
+  // Wrap-around arithmetic, as the vector instructions have it.
+  static I32 add(I32 x, I32 y) {
+    return lanes<I32>([&](int i) { return static_cast<int32_t>(uint32_t(x.v[i]) + uint32_t(y.v[i])); });
+  }
+  static I32 sub(I32 x, I32 y) {
+    return lanes<I32>([&](int i) { return static_cast<int32_t>(uint32_t(x.v[i]) - uint32_t(y.v[i])); });
+  }
+  static I32 mul(I32 x, I32 y) {
+    return lanes<I32>([&](int i) { return static_cast<int32_t>(uint32_t(x.v[i]) * uint32_t(y.v[i])); });
+  }
+  template <bool Signed>
+  static I32 load_codes(const uint8_t* p) {
+    return lanes<I32>([&](int i) { return code<Signed>(p[i]); });
+  }
+  static void store_codes(uint8_t* p, I32 x) {
+    for (int i = 0; i < kLanes; ++i) p[i] = static_cast<uint8_t>(x.v[i]);
+  }
+
+  static F32 fset(float x) { return {{x, x, x, x}}; }
+  static F32 fload(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
+  static void fstore(float* p, F32 x) { std::memcpy(p, x.v, sizeof x.v); }
+  static F32 fadd(F32 x, F32 y) {
+    return lanes<F32>([&](int i) { return x.v[i] + y.v[i]; });
+  }
+  static F32 fmul(F32 x, F32 y) {
+    return lanes<F32>([&](int i) { return x.v[i] * y.v[i]; });
+  }
+  static F32 fdiv(F32 x, F32 y) {
+    return lanes<F32>([&](int i) { return x.v[i] / y.v[i]; });
+  }
+  static F32 fmin(F32 x, F32 y) {
+    return lanes<F32>([&](int i) { return x.v[i] < y.v[i] ? x.v[i] : y.v[i]; });
+  }
+  static F32 fmax(F32 x, F32 y) {
+    return lanes<F32>([&](int i) { return x.v[i] > y.v[i] ? x.v[i] : y.v[i]; });
+  }
+  static F32 nan_to_zero(F32 x) {
+    return lanes<F32>([&](int i) { return x.v[i] == x.v[i] ? x.v[i] : 0.0f; });
+  }
+  static F32 to_float(I32 x) {
+    return lanes<F32>([&](int i) { return static_cast<float>(x.v[i]); });
+  }
+  static I32 round(F32 x) {
+    return lanes<I32>([&](int i) { return static_cast<int32_t>(__builtin_rintf(x.v[i])); });
+  }
+
+  template <bool Signed>
+  static Wide widen(const uint8_t* p) {
+    return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[i])); });
+  }
+  static Wide wide_set(int16_t x) { return {{x, x, x, x}}; }
+  static Wide wide_sub(Wide x, Wide y) {
+    return lanes<Wide>([&](int i) { return static_cast<int16_t>(x.v[i] - y.v[i]); });
+  }
+  static Wide wide_load(const int16_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
+  static void wide_store(int16_t* p, Wide x) { std::memcpy(p, x.v, sizeof x.v); }
+  static Wide broadcast(const int16_t* p) { return wide_set(*p); }
+  static I32 dot(I32 acc, Wide a, Wide b) {
+    return add(acc, lanes<I32>([&](int i) { return a.v[i] * b.v[i]; }));
+  }
+  template <bool Signed>
+  static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
+    return add(acc,
+               lanes<I32>([&](int i) { return code<Signed>(x0[i]) * w[2 * i] + code<Signed>(x1[i]) * w[2 * i + 1]; }));
+  }
+
+ private:
+  template <bool Signed>
+  static int32_t code(uint8_t c) {
+    return Signed ? static_cast<int8_t>(c) : c;
+  }
+  template <class V, class F>
+  static V lanes(F f) {
+    V out;
+    for (int i = 0; i < kLanes; ++i) out.v[i] = f(i);
+    return out;
+  }
+};
+
+}  // namespace octensor::simd

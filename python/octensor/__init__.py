@@ -1,0 +1,215 @@
+"""octensor: quantized neural networks on CPUs. Exact int8, the same bits on every machine, NumPy and nothing else.
+
+The names follow PyTorch's, so that `import octensor as torch` runs the examples of its quantization guide:
+
+* `nn`, `nn.functional`, `optim`: a float model and how to train it;
+* `quantization`: observe it, convert it, compare it with what it was;
+* `quantize_per_tensor`, `QTensor`, `ops.quantized`: quantized tensors by hand;
+* `backends.cpu`: instruction sets and threads.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as _np
+
+from . import ops as ops
+from ._C import (
+    QParams,
+    QTensor,
+    get_num_threads,
+    qint8,
+    qint32,
+    qscheme,
+    quint8,
+    set_num_threads,
+)
+from ._C import dtype as dtype
+from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .factories import (
+    arange,
+    as_tensor,
+    empty,
+    eye,
+    from_numpy,
+    full,
+    linspace,
+    normal,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from .ops.activation import clamp, relu, sigmoid, tanh
+from .ops.elementwise import add, div, mul, pow, sub
+from .ops.matmul import matmul
+from .ops.reduce import amax, amin, max, mean, min, sum
+from .ops.shape import (
+    cat,
+    chunk,
+    flatten,
+    permute,
+    reshape,
+    split,
+    squeeze,
+    stack,
+    transpose,
+    unsqueeze,
+)
+from .ops.softmax import log_softmax, softmax
+from .ops.unary import abs, clone, exp, log, neg, sqrt
+from .qtensor import dequantize, quantize_per_channel, quantize_per_tensor
+from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
+from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from . import backends, nn, optim, quantization
+
+    __version__: str
+
+__all__ = [
+    # tensors
+    "Tensor",
+    "tensor",
+    "as_tensor",
+    "from_numpy",
+    "arange",
+    "empty",
+    "eye",
+    "full",
+    "linspace",
+    "normal",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+    "zeros",
+    "zeros_like",
+    "is_tensor",
+    # quantized tensors
+    "QTensor",
+    "QParams",
+    "dequantize",
+    "quantize_per_channel",
+    "quantize_per_tensor",
+    # dtypes and schemes
+    "dtype",
+    "qint8",
+    "quint8",
+    "qint32",
+    "qscheme",
+    # ops
+    "abs",
+    "add",
+    "allclose",
+    "amax",
+    "amin",
+    "argmax",
+    "cat",
+    "chunk",
+    "clamp",
+    "clone",
+    "div",
+    "equal",
+    "exp",
+    "flatten",
+    "log",
+    "log_softmax",
+    "matmul",
+    "max",
+    "mean",
+    "min",
+    "mul",
+    "neg",
+    "permute",
+    "pow",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "softmax",
+    "split",
+    "sqrt",
+    "squeeze",
+    "stack",
+    "sub",
+    "sum",
+    "tanh",
+    "transpose",
+    "unsqueeze",
+    # gradients, randomness, threads
+    "enable_grad",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "get_rng_state",
+    "initial_seed",
+    "manual_seed",
+    "set_rng_state",
+    "get_num_threads",
+    "set_num_threads",
+    # packages
+    "backends",
+    "nn",
+    "ops",
+    "optim",
+    "quantization",
+]
+
+float32 = float = _np.float32
+int8, int16, int32, int64, uint8 = _np.int8, _np.int16, _np.int32, _np.int64, _np.uint8
+int, long, bool = _np.int32, _np.int64, _np.bool_
+
+per_tensor_affine = qscheme.per_tensor_affine
+per_channel_affine = qscheme.per_channel_affine
+per_tensor_symmetric = qscheme.per_tensor_symmetric
+per_channel_symmetric = qscheme.per_channel_symmetric
+per_channel_affine_float_qparams = qscheme.per_channel_affine_float_qparams
+
+# Loaded on first use, to keep `import octensor` short.
+_LAZY = ("backends", "nn", "optim", "quantization")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return import_module(f"{__name__}.{name}")
+    if name == "__version__":  # looked up in the installed distribution: reading it takes longer than the rest
+        return import_module("importlib.metadata").version("octensor")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+def is_tensor(obj: Any) -> Any:
+    """Whether `obj` is a `Tensor` or a `QTensor`."""
+    return isinstance(obj, (Tensor, QTensor))
+
+
+def equal(input: Any, other: Any) -> Any:
+    """Whether two tensors have the same shape and values (for QTensors: also the same qparams)."""
+    return input.equal(other)
+
+
+def allclose(input: Any, other: Any, rtol: Any = 1e-5, atol: Any = 1e-8) -> Any:
+    """Whether all values of two float tensors are within `atol + rtol · |other|`."""
+    return input.allclose(other, rtol=rtol, atol=atol)
+
+
+def argmax(input: Any, dim: Any = None, keepdim: Any = False) -> Tensor:
+    """Return the index of the first largest value, over everything or along one axis."""
+    result: Tensor = input.argmax(dim, keepdim)
+    return result

@@ -1,0 +1,36 @@
+"""The command `octensor`: `octensor info` tells what this installation is and what it runs on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import octensor
+
+from .backends import cpu
+
+
+def info() -> str:
+    """Return version, CPU features, instruction sets and threads, a line each."""
+    features = [name for name, present in cpu.cpu_features().items() if present]
+    sets = [name if supported else f"({name})" for name, supported in cpu.isa_list()]
+    return "\n".join(
+        (
+            f"octensor          {octensor.__version__}",
+            f"cpu features      {' '.join(features) or 'none of those asked for'}",
+            f"instruction sets  {' '.join(sets)}",
+            f"in use            {cpu.get_isa()}",
+            f"threads           {cpu.get_num_threads()}",
+        )
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="octensor", description="Quantized neural networks on CPUs.")
+    parser.add_argument("--version", action="version", version=octensor.__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="print the version, the CPU, the instruction sets and the threads")
+    parser.parse_args(arguments)
+    print(info())
+    return 0

@@ -1,0 +1,75 @@
+"""`Linear`: y = x Wᵀ + b, in every stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from .._C import PackedLinear, QParams, QTensor
+from ..ops.arguments import is_int
+from ..ops.matmul import linear
+from .module import Module
+from .weighted import WeightedLayer
+
+
+def positive(layer: str, **values: Any) -> None:
+    """Raise ValueError unless all values are integers of at least 1."""
+    for name, value in values.items():
+        if not is_int(value) or value < 1:
+            raise ValueError(f"{layer}: {name}: expected an integer of at least 1, got {value!r}")
+
+
+class Linear(WeightedLayer):
+    """y = x Wᵀ + b.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of the last axis of input and output.
+    bias : bool
+        Whether b is there.
+
+    Attributes
+    ----------
+    weight : Parameter or QTensor, shape (out_features, in_features)
+    bias : Parameter or None, shape (out_features,)
+
+    Examples
+    --------
+    >>> import octensor as ot
+    >>> ot.nn.Linear(3, 2)(ot.zeros(5, 3)).shape
+    (5, 2)
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        positive("Linear", in_features=in_features, out_features=out_features)
+        super().__init__((out_features, in_features), bias)
+        self.in_features = in_features
+        self.out_features = out_features
+
+    def _compute(self, x: Any, weight: Any, bias: Any) -> Any:
+        return linear(x, weight, bias)
+
+    def _pack(self, weight: QTensor, bias: np.ndarray | None) -> PackedLinear:
+        return PackedLinear(weight, bias)
+
+    def _run(self, x: QTensor, packed: PackedLinear, qparams: QParams, relu: bool) -> QTensor:
+        return _C.linear(x, packed, qparams, relu=relu)
+
+    def extra_repr(self) -> str:
+        """Sizes and, if not float, the stage."""
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{sizes}, bias={self.bias is not None}{self._slot_repr()}"
+
+
+class Identity(Module):
+    """Returns its input; takes and ignores any arguments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, input: Any) -> Any:
+        """Return the input."""
+        return input

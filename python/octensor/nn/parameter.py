@@ -1,0 +1,36 @@
+"""`Parameter`: a `Tensor` that a `Module` owns and an optimiser changes.
+
+Assigning a `Parameter` to an attribute of a `Module` registers it, so that `Module.parameters()` finds it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A tensor that is a module's own: registered on assignment, trained by default.
+
+    Parameters
+    ----------
+    data : array_like or Tensor
+        Values; made float32. Shares memory where it can.
+    requires_grad : bool
+        Whether `backward` fills `grad`.
+
+    Examples
+    --------
+    >>> import octensor as ot
+    >>> ot.nn.Parameter([1.0, 2.0]).requires_grad
+    True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad=requires_grad)
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()

@@ -1,0 +1,113 @@
+"""Matrix products: `matmul` and `linear`.
+
+Quantized `linear` packs its weight on every call; the `Linear` layer keeps the packed weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from .._C import QParams, QTensor
+from ..arrays import as_array
+from .spec import Context, OpSpec, Sample, apply
+
+
+def _matmul_back(ctx: Context, grad: np.ndarray) -> tuple[Any, ...]:
+    a, b = ctx.arrays
+    if a.ndim == 1 and b.ndim == 1:
+        return grad * b, grad * a
+    if a.ndim == 1:  # (k) @ (..., k, n)
+        return (grad[..., None, :] * b).sum(-1), a[:, None] * grad[..., None, :]
+    if b.ndim == 1:  # (..., m, k) @ (k)
+        return grad[..., None] * b, (grad[..., None] * a).sum(tuple(range(a.ndim - 1)))
+    to_a = grad @ b.swapaxes(-1, -2) if ctx.needs[0] else None
+    return to_a, a.swapaxes(-1, -2) @ grad if ctx.needs[1] else None
+
+
+def _matmul_samples(rng: np.random.Generator) -> list[Sample]:
+    shapes = [((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((3,), (3,)), ((3,), (2, 3, 4)), ((2, 2, 3), (3,))]
+    return [((rng.standard_normal(a), rng.standard_normal(b)), {}) for a, b in shapes]
+
+
+MATMUL = OpSpec(
+    "matmul",
+    forward=np.matmul,
+    backward=_matmul_back,
+    samples=_matmul_samples,
+    method="matmul",
+    operators=("__matmul__",),
+    reflected=("__rmatmul__",),
+)
+
+
+@MATMUL.public
+def matmul(input: Any, other: Any) -> Any:
+    """Return the matrix product, batched over leading axes as in NumPy."""
+    return apply(MATMUL, input, other)
+
+
+def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    flat = x.reshape(-1, x.shape[-1]) @ weight.T
+    if bias is not None:
+        flat += bias
+    return flat.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _linear_back(ctx: Context, grad: np.ndarray) -> tuple[Any, ...]:
+    x, weight = ctx.arrays[:2]
+    flat = grad.reshape(-1, grad.shape[-1])
+    to_x = (flat @ weight).reshape(x.shape) if ctx.needs[0] else None
+    to_weight = flat.T @ x.reshape(-1, x.shape[-1]) if ctx.needs[1] else None
+    to_bias = flat.sum(0) if ctx.needs[2] else None
+    return to_x, to_weight, to_bias
+
+
+def _linear_samples(rng: np.random.Generator) -> list[Sample]:
+    weight, bias = rng.standard_normal((4, 3)), rng.standard_normal(4)
+    return [
+        ((rng.standard_normal((5, 3)), weight, bias), {}),
+        ((rng.standard_normal((2, 5, 3)), weight, None), {}),
+        ((rng.standard_normal(3), weight, bias), {}),
+    ]
+
+
+def _linear_q(x: QTensor, weight: QTensor, bias: Any = None, *, qparams: QParams, relu: bool = False) -> QTensor:
+    packed = _C.PackedLinear(weight, None if bias is None else as_array(bias, np.float32))
+    return _C.linear(x, packed, qparams, relu=relu)
+
+
+LINEAR = OpSpec(
+    "linear",
+    forward=_linear,
+    backward=_linear_back,
+    quantized=_linear_q,
+    quantized_inputs=2,
+    samples=_linear_samples,
+)
+
+
+@LINEAR.public
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """Return `input @ weight.T + bias`.
+
+    Parameters
+    ----------
+    input : Tensor, shape (..., in_features)
+    weight : Tensor, shape (out_features, in_features)
+    bias : Tensor, shape (out_features,), optional
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+    if len(weight.shape) != 2:
+        raise ValueError(f"linear: weight: expected shape (out, in), got {tuple(weight.shape)}")
+    if not input.shape or input.shape[-1] != weight.shape[1]:
+        raise ValueError(f"linear: input: expected shape (..., {weight.shape[1]}), got {tuple(input.shape)}")
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+        raise ValueError(f"linear: bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}")
+    return apply(LINEAR, input, weight, bias)

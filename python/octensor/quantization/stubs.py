@@ -1,0 +1,86 @@
+"""`QuantStub` and `DeQuantStub`: where a model's tensors become quantized, and float again.
+
+In a float model both return their input. `prepare` observes the output of a `QuantStub`; after `convert` it
+quantizes with the parameters found, and a `DeQuantStub` dequantizes whatever quantized tensor it is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from octensor import _C
+from octensor.nn.module import Module
+from octensor.quantization.qconfig import QConfig
+
+
+class QuantStub(Module):
+    """Marks the place where a float tensor becomes quantized.
+
+    Parameters
+    ----------
+    qconfig : QConfig, optional
+        Its own; otherwise the one of the model it is in.
+
+    Notes
+    -----
+    Converted, it takes a float32 tensor of any shape and returns a `QTensor`; images (4-D) come out channels-last.
+    """
+
+    output_rule = "given"
+
+    def __init__(self, qconfig: QConfig | None = None) -> None:
+        super().__init__()
+        if qconfig is not None:
+            self.qconfig = qconfig
+
+    def forward(self, x: Any) -> Any:
+        """Return ``x``, quantized if this stub was converted."""
+        qparams = self.activation_post_process
+        if not isinstance(qparams, _C.QParams):
+            return x
+        if isinstance(x, _C.QTensor):
+            raise TypeError(
+                f"input: expected a float Tensor, got a QTensor of shape {x.shape}: it is quantized already, "
+                "remove this QuantStub or give it the float tensor"
+            )
+        values = np.asarray(x)
+        if values.dtype.kind != "f":
+            raise TypeError(
+                f"input: expected a float32 tensor, got {values.dtype}: convert it first, x.astype(np.float32)"
+            )
+        return _C.quantize(values.astype(np.float32, copy=False), qparams, channels_last=values.ndim == 4)
+
+
+class DeQuantStub(Module):
+    """Marks the place where a quantized tensor becomes float again."""
+
+    output_rule = "float"
+
+    def forward(self, x: Any) -> Any:
+        """Return ``x`` as a float tensor."""
+        return x.dequantize() if isinstance(x, _C.QTensor) else x
+
+
+class QuantWrapper(Module):
+    """A module between a `QuantStub` and a `DeQuantStub`: float in, float out, quantized inside.
+
+    Parameters
+    ----------
+    module : Module
+        What to wrap; takes one tensor and returns one. Its qconfig, if it has one, holds for the stub too.
+    """
+
+    def __init__(self, module: Module) -> None:
+        super().__init__()
+        if not isinstance(module, Module):
+            raise TypeError(f"QuantWrapper: module: expected a Module, got {type(module).__name__}")
+        self.quant = QuantStub(getattr(module, "qconfig", None))
+        self.dequant = DeQuantStub()
+        self.module = module
+        self.train(module.training)
+
+    def forward(self, x: Any) -> Any:
+        """Quantize, run the module, dequantize."""
+        return self.dequant(self.module(self.quant(x)))

@@ -1,0 +1,101 @@
+"""Pools equal the oracle, bit for bit, on every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import oracle
+from octensor import _C
+from support import (
+    EMULATED,
+    assert_everywhere,
+    layouts,
+    qparams,
+    sample_codes,
+    seeds,
+    sizes,
+    small,
+    styles,
+    to_qtensor,
+)
+
+# --- pools --------------------------------------------------------------------------------------------
+
+
+@st.composite
+def pooling(draw: st.DrawFn) -> dict[str, tuple[int, int]]:
+    """As `geometry`, with padding at most half the kernel, which is what pools allow."""
+    dims = []
+    for _ in range(2):
+        kernel, stride, dilation = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+        padding = draw(st.integers(0, kernel // 2))
+        least = max(1, dilation * (kernel - 1) + 1 - 2 * padding)
+        dims.append((draw(st.integers(least, least + 7)), kernel, stride, padding, dilation))
+    image, kernel, stride, padding, dilation = zip(*dims, strict=True)
+    return {"image": image, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+
+
+pool_batches = st.tuples(st.sampled_from([0, 1, 2]), sizes)
+
+
+@given(pool_batches, pooling(), qparams(), st.booleans(), seeds, styles, layouts)
+def test_max_pool2d(batch, g, source, ceil, seed, style, layout):
+    codes = sample_codes(np.random.default_rng(seed), (*batch, *g["image"]), source[2], style)
+    args = (g["kernel"], g["stride"], g["padding"], g["dilation"], ceil)
+    x = to_qtensor(oracle.Q(codes, *source), layout)
+    assert_everywhere(lambda: _C.max_pool2d(x, *args), oracle.max_pool2d(codes, *args))
+
+
+@pytest.mark.parametrize("name", ["qint8", "quint8"])
+def test_max_pool2d_of_a_window_wholly_in_the_padding(name):
+    """Dilation may step over a small image: nothing is larger than the smallest code."""
+    codes = sample_codes(np.random.default_rng(0), (1, 19, 2, 2), name, "uniform")
+    x = to_qtensor(oracle.Q(codes, 0.5, 3, name))
+    args = ((2, 2), (1, 1), (1, 1), (3, 3), False)
+    assert_everywhere(lambda: _C.max_pool2d(x, *args), np.full((1, 19, 1, 1), oracle.DTYPES[name].qmin, codes.dtype))
+
+
+@given(
+    pool_batches,
+    pooling(),
+    qparams(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, None, 1, 2, 7]),
+    seeds,
+    styles,
+    layouts,
+)
+def test_avg_pool2d(batch, g, source, ceil, include_pad, divisor, seed, style, layout):
+    h, w = (g["image"][i] + g["dilation"][i] * (g["kernel"][i] - 1) for i in range(2))  # room without dilation
+    q = oracle.Q(sample_codes(np.random.default_rng(seed), (*batch, h, w), source[2], style), *source)
+    args = (g["kernel"], g["stride"], g["padding"], ceil, include_pad, divisor)
+    x = to_qtensor(q, layout)
+    assert_everywhere(lambda: _C.avg_pool2d(x, *args), oracle.avg_pool2d(q, *args))
+
+
+@given(
+    pool_batches,
+    st.tuples(small, small),
+    st.tuples(*[st.one_of(st.none(), st.integers(1, 7))] * 2),
+    qparams(),
+    seeds,
+    styles,
+    layouts,
+)
+def test_adaptive_avg_pool2d(batch, image, size, source, seed, style, layout):
+    q = oracle.Q(sample_codes(np.random.default_rng(seed), (*batch, *image), source[2], style), *source)
+    x = to_qtensor(q, layout)
+    assert_everywhere(lambda: _C.adaptive_avg_pool2d(x, size), oracle.adaptive_avg_pool2d(q, size))
+
+
+def test_global_average_of_a_large_image():
+    """A sum beyond 2**24 is rounded to float32 once before the division."""
+    rng = np.random.default_rng(7)
+    side = 61 if EMULATED else 311
+    q = oracle.Q(rng.integers(100, 255, (1, 3, side, side)).astype(np.uint8), np.float32(0.1), 0, "quint8")
+    x = to_qtensor(q)
+    assert_everywhere(lambda: _C.adaptive_avg_pool2d(x, (1, 1)), oracle.adaptive_avg_pool2d(q, (1, 1)))
