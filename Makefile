@@ -8,6 +8,9 @@
 #   make stubs          write python/octensor/_C.pyi anew from the built extension
 #   make test-arm       cross-build for aarch64, run the suite under emulation (ARM_CPUS="max cortex-a72")
 #   make test-baseline  run the x86-64 wheel's suite on an emulated CPU without AVX
+#   make test-sanitize  run the suite on a build with the address and undefined-behaviour sanitizers
+#   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
+#   make coverage       write docs/coverage.md anew from the tests' marks
 #   make bench          bench/gemm.py
 #   make clean          remove all of the above
 #
@@ -22,7 +25,7 @@ BENCH_ARGS ?=
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP := $(shell find csrc -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test test-arm test-baseline bench lint format stubs clean
+.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -61,6 +64,16 @@ test-arm: .venv/cross/ready
 
 test-baseline: .venv/test/installed
 	scripts/test-baseline.sh
+
+test-sanitize: .venv/test/ready
+	scripts/test-sanitize.sh
+
+# PyTorch is installed here and nowhere else: the package never needs it.
+parity: .venv/parity/installed
+	.venv/parity/bin/python -m pytest tests/parity $(PYTEST_ARGS)
+
+coverage: .venv/test/installed
+	.venv/test/bin/python scripts/coverage.py
 
 bench: .venv/bench/installed
 	.venv/bench/bin/python bench/gemm.py $(BENCH_ARGS)

@@ -13,22 +13,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-_FLAGS = {"x86_64": ["-mavx2"], "aarch64": []}
+# The portable kernels are measured against what the architecture's plainest vector unit could do.
+_PLAIN = {"x86_64": "avx2", "aarch64": "neon"}
 
 
-def load() -> dict[str, Callable[[int], int]]:
-    """Return ``{"port": f, "tile": g}``; each call runs n rounds and returns its multiply-adds."""
+def load(isa: str) -> dict[str, Callable[[int], int]]:
+    """Return ``{"port": f, "tile": g}`` of an instruction set; a call runs n rounds and returns its multiply-adds."""
     source = Path(__file__).with_name("yardstick.cpp")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "yardstick.so"
-        compiler, flags = os.environ.get("CXX", "g++"), _FLAGS[platform.machine()]
-        subprocess.run(
-            [compiler, "-O3", "-std=c++20", "-shared", "-fPIC", *flags, str(source), "-o", str(library)], check=True
-        )
+        compiler = os.environ.get("CXX", "g++")
+        subprocess.run([compiler, "-O3", "-std=c++20", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
         handle = ctypes.CDLL(str(library))
+    prefix = _PLAIN[platform.machine()] if isa == "scalar" else isa
     functions: dict[str, Callable[[int], int]] = {}
     for name in ("port", "tile"):
-        function = getattr(handle, name)
+        function = getattr(handle, f"{prefix}_{name}")
         function.argtypes, function.restype = [ctypes.c_int64], ctypes.c_int64
         functions[name] = function
     return functions

@@ -54,9 +54,11 @@ def load() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x[train], y[train], x[held_out], y[held_out]
 
 
-def train(model: nn.Module, x: np.ndarray, y: np.ndarray, epochs: int = 10, seed: int = 0) -> nn.Module:
+def train(
+    model: nn.Module, x: np.ndarray, y: np.ndarray, epochs: int = 10, seed: int = 0, lr: float = 4e-3
+) -> nn.Module:
     """Train with Adam on batches of 64; return the model in eval mode."""
-    optimizer, loss_fn = ot.optim.Adam(model.parameters(), lr=4e-3), nn.CrossEntropyLoss()
+    optimizer, loss_fn = ot.optim.Adam(model.parameters(), lr=lr), nn.CrossEntropyLoss()
     rng = np.random.default_rng(seed)
     model.train()
     for _ in range(epochs):

@@ -5,7 +5,7 @@ Usage: ``python scripts/stubs.py [--check]``, in an environment with requirement
 pybind11-stubgen does the work; what it cannot know is put right here:
 
 * methods that Python attaches to ``QTensor`` are methods, not static ones;
-* our ``dtype`` is not NumPy's, and inside classes that have a property of that name it needs an alias;
+* our ``dtype`` is not NumPy's, and inside classes a type needs an alias where a member has its name;
 * members of an enum are assigned, and a signature that says nothing about a type says Any.
 
 The result does not depend on the machine: instruction sets, paths and addresses are no part of it.
@@ -28,7 +28,9 @@ from octensor import _C
 ROOT = Path(__file__).resolve().parents[1]
 STUB = ROOT / "python" / "octensor" / "_C.pyi"
 ANY = ast.parse("typing.Any", mode="eval").body
-ALIASES = {"dtype": "_DType", "qscheme": "_QScheme"}
+ALIASES = {"dtype": "_DType", "qscheme": "_QScheme", "bool": "_bool", "int": "_int", "float": "_float"}
+# Names in the signatures of attached methods, and where they come from.
+IMPORTED = {"Tensor": "octensor.tensor", "ValuesIndices": "octensor.ops.reduce"}
 
 
 class Normalise(ast.NodeTransformer):
@@ -82,13 +84,14 @@ def generate() -> str:
     assert octensor.QTensor is _C.QTensor
     tool = [sys.executable, "-m"]
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--output-dir", folder, "--ignore-unresolved-names", "Tensor", "--exit-code"]
+        options = ["--output-dir", folder, "--ignore-unresolved-names", "|".join(IMPORTED), "--exit-code"]
         subprocess.run([*tool, "pybind11_stubgen", "octensor._C", *options], check=True, cwd=folder)
         path = Path(folder, "octensor", "_C.pyi")
         tree = Normalise().visit(ast.parse(path.read_text(encoding="utf-8")))
         aliases = [f"{alias} = {name}" for name, alias in ALIASES.items()]
         text = ast.unparse(ast.fix_missing_locations(tree)).replace("numpy.", "np.")
-        text = text.replace("import numpy\n", "import numpy as np\nfrom octensor.tensor import Tensor\n")
+        imports = [f"from {module} import {name}\n" for name, module in IMPORTED.items()]
+        text = text.replace("import numpy\n", "".join(["import numpy as np\n", *imports]))
         path.write_text("\n".join([text, *aliases]) + "\n", encoding="utf-8")
         config = ["--config", str(ROOT / "ruff.toml"), "--quiet"]
         subprocess.run([*tool, "ruff", "check", *config, "--fix-only", "--select", "F401,I,UP", path], check=True)

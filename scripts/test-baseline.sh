@@ -17,5 +17,6 @@ exec qemu-x86_64 -cpu Nehalem $root/.venv/test/bin/python "\$@"
 END
 chmod +x "$work/python"
 
+"$work/python" -c "from octensor import _C; assert _C.get_isa() == 'scalar', _C.get_isa()"
 export OCTENSOR_TEST_PROFILE=emulated OCTENSOR_BUILD_DIR=build/native PYTHONDONTWRITEBYTECODE=1
 OCTENSOR_WHEEL=$(echo build/wheel/*.whl) "$work/python" -m pytest -p no:cacheprovider "${pytest_args[@]}"

@@ -31,6 +31,11 @@ hypothesis.settings.load_profile(PROFILE)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "native: looks at the host's tools or clock; not run on an emulated CPU")
+    config.addinivalue_line(
+        "markers",
+        "rows(*numbers, differs=None): proves these rows of tests/coverage_rows.py, or, with the reason in `differs`, "
+        "tests a behaviour that is different on purpose",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,9 +46,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in native]
 
 
+@pytest.fixture(scope="session")
+def terminal(request: pytest.FixtureRequest) -> int:
+    """The real standard error, which pytest does not capture."""
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        return os.dup(2)
+
+
 @pytest.fixture(autouse=True)
-def no_test_hangs() -> Iterator[None]:
+def no_test_hangs(terminal: int) -> Iterator[None]:
     """A kernel that loops for ever cannot be interrupted from Python: end the run, with a traceback."""
-    faulthandler.dump_traceback_later(1200 if PROFILE != "default" else 240, exit=True)
+    faulthandler.dump_traceback_later(1200 if PROFILE != "default" else 240, exit=True, file=terminal)
     yield
     faulthandler.cancel_dump_traceback_later()

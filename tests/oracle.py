@@ -169,28 +169,86 @@ def window_count(size: int, kernel: int, stride: int, padding: int, dilation: in
     return count
 
 
-def conv2d(
+def conv(
     x: Q,
     w: Q,
     bias: Array | None,
     out: Q,
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
+    stride: tuple[int, ...] | None = None,
+    padding: tuple[int, ...] | None = None,
+    dilation: tuple[int, ...] | None = None,
     groups: int = 1,
     relu: bool = False,
 ) -> Array:
-    """Cross-correlation of x (N, C, H, W) with w (O, C / groups, kh, kw); padding stands for real 0."""
-    n, _, h, width = x.codes.shape
-    o, cg, kh, kw = w.codes.shape
-    oh = window_count(h, kh, stride[0], padding[0], dilation[0])
-    ow = window_count(width, kw, stride[1], padding[1], dilation[1])
-    cols = windows(x.centred, (kh, kw), stride, padding, dilation, 0, (oh, ow))
-    cols = cols.reshape(n, groups, cg * kh * kw, oh * ow)
-    weights = w.centred.reshape(groups, o // groups, cg * kh * kw)
-    acc = np.matmul(weights[None], cols).reshape(n, o, oh, ow)
-    acc = acc + bias_codes(bias, x.scale, w.scale, o)[:, None, None]
+    """Cross-correlation over any number of spatial axes, one shifted product per kernel tap; padding is real 0."""
+    o, cg, *kernel = w.codes.shape
+    one = (1,) * len(kernel)
+    stride, padding, dilation = stride or one, padding or (0,) * len(kernel), dilation or one
+    og, real = o // groups, np.pad(x.centred, [(0, 0), (0, 0), *[(p, p) for p in padding]])
+    sizes = [window_count(*g) for g in zip(x.codes.shape[2:], kernel, stride, padding, dilation, strict=True)]
+    acc = np.zeros((x.codes.shape[0], o, *sizes), np.int64)
+    for tap in np.ndindex(*kernel):
+        at = [slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, dilation, sizes, stride, strict=True)]
+        for g in range(groups):
+            rows, columns = slice(g * og, (g + 1) * og), slice(g * cg, (g + 1) * cg)
+            part = real[(slice(None), columns, *at)]
+            acc[:, rows] += np.einsum("nc...,oc->no...", part, w.centred[(rows, slice(None), *tap)])
+    acc = acc + along(bias_codes(bias, x.scale, w.scale, o), 1, acc.ndim)
     return finish(acc, x, w, out, 1, relu)
+
+
+def conv_transpose(
+    x: Q,
+    w: Q,
+    bias: Array | None,
+    out: Q,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int = 1,
+    relu: bool = False,
+) -> Array:
+    """Every input value, times the kernel w (C, O / groups, ...), is added where it lands in the output."""
+    c, og, *kernel = w.codes.shape
+    cg, n, sizes = c // groups, x.codes.shape[0], x.codes.shape[2:]
+    geometry = list(zip(sizes, kernel, stride, padding, output_padding, dilation, strict=True))
+    result = [(i - 1) * s - 2 * p + d * (k - 1) + e + 1 for i, k, s, p, e, d in geometry]
+    full = [
+        max(r + 2 * p, (i - 1) * s + d * (k - 1) + 1) for r, (i, k, s, p, _, d) in zip(result, geometry, strict=True)
+    ]
+    acc = np.zeros((n, og * groups, *full), np.int64)
+    for tap in np.ndindex(*kernel):
+        at = [slice(t * d, t * d + (i - 1) * s + 1, s) for t, (i, _, s, _, _, d) in zip(tap, geometry, strict=True)]
+        for g in range(groups):
+            rows, columns = slice(g * og, (g + 1) * og), slice(g * cg, (g + 1) * cg)
+            part = np.einsum("nc...,co->no...", x.centred[:, columns], w.centred[(columns, slice(None), *tap)])
+            acc[(slice(None), rows, *at)] += part
+    acc = acc[(slice(None), slice(None), *[slice(p, p + r) for p, r in zip(padding, result, strict=True)])]
+    scale = np.tile(w.scale, groups) if w.axis is not None else w.scale
+    acc = acc + along(bias_codes(bias, x.scale, scale, og * groups), 1, acc.ndim)
+    return finish(acc, x, w._replace(scale=scale), out, 1, relu)
+
+
+def dynamic_qparams(lo: float, hi: float, reduce_range: bool = False) -> Q:
+    """Parameters of quint8 that a dynamic op chooses for values in [lo, hi]."""
+    lo, hi, qmax = min(float(lo), 0.0), max(float(hi), 0.0), 127 if reduce_range else 255
+    s = (hi - lo) / qmax
+    tiny = float(np.finfo(np.float32).tiny)
+    with np.errstate(all="ignore"):
+        if not np.float32(s) >= tiny or not np.isfinite(np.float32(1) / np.float32(s)):
+            s = float(np.float32(0.1))
+    z = -lo / s if -abs(lo / s) < qmax - abs(hi / s) else qmax - hi / s
+    return Q(np.empty(0), np.float32(s), int(np.rint(np.clip(z, 0, qmax))), "quint8")
+
+
+def linear_dynamic(x: Array, w: Q, bias: Array | None, reduce_range: bool = False) -> Array:
+    """Quantize x by its own range, multiply exactly, return to float32."""
+    p = dynamic_qparams(x.min(initial=0), x.max(initial=0), reduce_range)
+    q = p._replace(codes=quantize(x, p.scale, p.zero_point, "quint8"))
+    acc = q.centred @ w.centred.T
+    y = acc.astype(np.float32) * (np.float64(p.scale) * np.asarray(w.scale, np.float64)).astype(np.float32)
+    return y if bias is None else y + bias
 
 
 # --- elementwise ----------------------------------------------------------------------------------

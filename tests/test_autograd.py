@@ -182,6 +182,7 @@ def test_tensors_share_memory_with_arrays() -> None:
     assert ot.tensor([1, 2]).dtype == np.int64
 
 
+@pytest.mark.rows(55)
 def test_mixing_quantized_and_float_tensors_says_how_to_fix_it() -> None:
     q = ot.quantize_per_tensor(ot.ones(2), 0.1, 0, ot.quint8)
     with pytest.raises(TypeError, match="quantize the float one"):
@@ -201,10 +202,18 @@ def test_tables_hold_the_float_op_for_every_code(spec: OpSpec, dtype: Any) -> No
     qparams = ot.QParams(0.06, (dtype.qmin + dtype.qmax) // 2 - 20, dtype)
     q = ot.QTensor.from_numpy(np.arange(256, dtype=np.uint8).view(dtype.numpy), qparams)
     _, attrs = spec.samples(np.random.default_rng(0))[0]
-    result = apply(spec, q, **attrs)
-    wanted = {"sigmoid": (1 / 256, dtype.qmin), "tanh": (2 / 256, 128 + dtype.qmin)}
-    scale, zero_point = wanted.get(spec.name, (q.q_scale(), q.q_zero_point()))
+    chosen = ot.QParams(0.05, dtype.qmin + 100, dtype)
+    given = {"qparams": chosen} if spec.output_qparams == "given" else {}
+    result = apply(spec, q, **attrs, **given)
+    unit = (1 / 256, dtype.qmin)
+    wanted = {"sigmoid": unit, "hardsigmoid": unit, "tanh": (2 / 256, 128 + dtype.qmin)}
+    other = (chosen.scale, chosen.zero_point) if given else (q.q_scale(), q.q_zero_point())
+    scale, zero_point = wanted.get(spec.name, other)
     assert (result.q_scale(), result.q_zero_point()) == (scale, zero_point)
     exact = spec.forward(q.dequantize().numpy().astype(np.float64), **attrs).astype(np.float32)
     codes = np.clip(np.rint(exact / np.float32(scale)) + zero_point, dtype.qmin, dtype.qmax)
     np.testing.assert_array_equal(result.int_repr(), codes)
+    if spec.output_qparams != "given":  # the caller may choose there too
+        chosen_result = apply(spec, q, **attrs, qparams=chosen)
+        codes = np.clip(np.rint(exact / np.float32(chosen.scale)) + chosen.zero_point, dtype.qmin, dtype.qmax)
+        np.testing.assert_array_equal(chosen_result.int_repr(), codes)

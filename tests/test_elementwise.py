@@ -11,6 +11,7 @@ import oracle
 import support
 from octensor import _C
 from support import (
+    EMULATED,
     EXTREMES,
     array_shapes,
     assert_everywhere,
@@ -46,6 +47,7 @@ def floats(rng: np.random.Generator, shape: tuple[int, ...], scale: float, kind:
     return np.asarray(np.where(rng.random(shape) < 0.1, rng.choice(special, shape), x))
 
 
+@pytest.mark.rows(8, 54)
 @given(array_shapes, qparams(), seeds, st.sampled_from(["usual", "ties", "any"]), layouts, st.booleans())
 def test_quantize(shape, params_, seed, kind, layout, channels_last):
     scale, zero_point, name = params_
@@ -56,6 +58,7 @@ def test_quantize(shape, params_, seed, kind, layout, channels_last):
     assert_everywhere(lambda: _C.quantize(x, p, channels_last=last), want)
 
 
+@pytest.mark.rows(4, 10)
 @given(
     st.tuples(small, sizes, small, small),
     byte_dtypes,
@@ -76,6 +79,7 @@ def test_quantize_per_channel(shape, name, seed, layout, data):
     assert_everywhere(lambda: _C.dequantize(to_qtensor(q, layout)), oracle.dequantize(q))
 
 
+@pytest.mark.rows(11)
 @given(array_shapes, dtypes.flatmap(qparams), seeds, styles, layouts)
 def test_dequantize(shape, params_, seed, style, layout):
     codes = sample_codes(np.random.default_rng(seed), shape, params_[2], style)
@@ -124,6 +128,48 @@ def test_lookup(shape, source, target, seed, layout):
     assert_everywhere(lambda: _C.lookup(x, table, p), oracle.lookup(q.codes, table, target[2]))
 
 
+LARGE = [1000] if EMULATED else [32_767, 32_768, 32_769, 100_003]  # around and beyond what one task takes
+
+
+@pytest.mark.parametrize("n", LARGE)
+def test_large_arrays(n):
+    """Work that is cut into tasks is cut without a gap or an overlap."""
+    rng = np.random.default_rng(n)
+    x = floats(rng, (n,), 0.1, "usual")
+    a = oracle.Q(sample_codes(rng, (n,), "quint8", "uniform"), np.float32(0.1), 77, "quint8")
+    b = oracle.Q(sample_codes(rng, (n,), "qint8", "uniform"), np.float32(0.03), -5, "qint8")
+    wide = oracle.Q(sample_codes(rng, (n,), "qint32", "uniform"), np.float32(1e-8), 12345, "qint32")
+    out = params(0.4, 100, "quint8")
+    table = sample_codes(rng, (256,), "quint8", "uniform")
+    qa, qb, qw, p = to_qtensor(a), to_qtensor(b), to_qtensor(wide), to_qparams(out)
+    for run, want in [
+        (lambda: _C.quantize(x, p), oracle.quantize(x, 0.4, 100, "quint8")),
+        (lambda: _C.dequantize(qa), oracle.dequantize(a)),
+        (lambda: _C.dequantize(qw), oracle.dequantize(wide)),
+        (lambda: _C.requantize(qb, p), oracle.requantize(b, 0.4, 100, "quint8")),
+        (lambda: _C.requantize(qw, p), oracle.requantize(wide, 0.4, 100, "quint8")),
+        (lambda: _C.lookup(qa, table, p), oracle.lookup(a.codes, table, "quint8")),
+        (lambda: _C.add(qa, qb, p), oracle.add(a, b, out)),
+        (lambda: _C.mul(qa, qb, p), oracle.mul(a, b, out)),
+        (lambda: _C.cat([qa, qb], 0, p), oracle.cat([a, b], 0, out)),
+    ]:
+        assert_everywhere(run, want)
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 7, 50)] if EMULATED else [(3, 7, 5003), (2, 3, 40_001), (200, 300, 3), (70_001, 2, 1)]
+)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_large_per_channel_arrays(shape, axis):
+    rng = np.random.default_rng(axis)
+    w = weight(rng, (shape[axis],), "qint8", "uniform", "channel")
+    x = floats(rng, shape, 0.05, "usual")
+    q = oracle.Q(oracle.quantize(x, w.scale, w.zero_point, "qint8", axis), w.scale, w.zero_point, "qint8", axis)
+    p = to_qparams(q)
+    assert_everywhere(lambda: _C.quantize(x, p), q.codes)
+    assert_everywhere(lambda: _C.dequantize(to_qtensor(q)), oracle.dequantize(q))
+
+
 # --- elementwise --------------------------------------------------------------------------------------
 
 BROADCASTS = [
@@ -142,6 +188,7 @@ BROADCASTS = [
 ]
 
 
+@pytest.mark.rows(75, 76, 77, 78)
 @pytest.mark.parametrize("op", ["add", "mul"])
 @given(
     st.sampled_from(BROADCASTS),
@@ -166,6 +213,7 @@ def test_binary(op, pair, swap, pa, pb, po, relu, seed, style, la, lb):
     assert_everywhere(lambda: getattr(_C, op)(qa, qb, p, relu=relu), want)
 
 
+@pytest.mark.rows(75, 77)
 @pytest.mark.parametrize("op", ["add", "mul"])
 def test_binary_of_every_pair_of_codes(op):
     """All 65,536 pairs at scales that make many exact ties, and at scales that make none."""

@@ -6,6 +6,7 @@ nonsense into every argument of every function.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -29,9 +30,9 @@ def packed_linear(n: int = 4, k: int = 3, bias: Any = None) -> _C.PackedLinear:
     return _C.PackedLinear(q((n, k), _C.QParams(0.1, 0, _C.qint8)), bias)
 
 
-def packed_conv(shape: tuple[int, ...] = (4, 3, 3, 3), bias: Any = None, **options: Any) -> _C.PackedConv2d:
+def packed_conv(shape: tuple[int, ...] = (4, 3, 3, 3), bias: Any = None, **options: Any) -> _C.PackedConv:
     arguments = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1} | options
-    return _C.PackedConv2d(q(shape, _C.QParams(0.1, 0, _C.qint8)), bias, **arguments)
+    return _C.PackedConv(q(shape, _C.QParams(0.1, 0, _C.qint8)), bias, **arguments)
 
 
 X = np.ones((2, 3), np.float32)
@@ -52,8 +53,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "PackedLinear": (_C.PackedLinear, {"weight": q((4, 3)), "bias": np.ones(4, np.float32)}),
     "linear": (_C.linear, {"input": q((2, 3)), "packed": packed_linear(), "qparams": QP, "relu": False}),
-    "PackedConv2d": (
-        _C.PackedConv2d,
+    "PackedConv": (
+        _C.PackedConv,
         {
             "weight": q((4, 3, 3, 3)),
             "bias": np.ones(4, np.float32),
@@ -63,7 +64,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "groups": 1,
         },
     ),
-    "conv2d": (_C.conv2d, {"input": IMAGE, "packed": packed_conv(), "qparams": QP, "relu": False}),
+    "conv2d": (_C.conv, {"input": IMAGE, "packed": packed_conv(), "qparams": QP, "relu": False}),
     "add": (_C.add, {"a": q((2, 3)), "b": q((2, 3)), "qparams": QP, "relu": False}),
     "mul": (_C.mul, {"a": q((2, 3)), "b": q((2, 3)), "qparams": QP, "relu": False}),
     "max_pool2d": (
@@ -104,7 +105,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 }
 
 # What a message calls an operation that is spelled differently in Python.
-SPOKEN = {"PackedLinear": "linear", "PackedConv2d": "conv2d"}
+SPOKEN = {"PackedLinear": "linear", "PackedConv": "conv2d|conv"}
 
 
 def call(op: str, **changes: Any) -> Any:
@@ -226,17 +227,17 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"qparams": _C.QParams(1.2e-38, 0, _C.quint8), "input": q((2, 3), _C.QParams(1e20, 0, _C.quint8))},
         "qparams",
     ),
-    ("PackedConv2d", {"weight": q((4, 3))}, r"weight.*\(4, 3\)"),
-    ("PackedConv2d", {"weight": q((4, 3, 3, 3), WIDE)}, "weight.*qint32"),
-    ("PackedConv2d", {"weight": q((4, 3, 3, 3), CHANNELS)}, "weight.*axis 1"),
-    ("PackedConv2d", {"weight": q((4, 3, 0, 3))}, "weight"),
-    ("PackedConv2d", {"weight": q((4, 3, 3, 0))}, "weight"),
-    *[("PackedConv2d", {"stride": s}, "stride") for s in ((0, 1), (1, 0), (-1, 1), (HUGE, 1), (2**63 - 1, 1))],
-    *[("PackedConv2d", {"dilation": d}, "dilation") for d in ((0, 1), (1, 0), (1, -1), (2**62, 1))],
-    *[("PackedConv2d", {"padding": p}, "padding") for p in ((-1, 0), (0, -1), (2**62, 0), (0, 2**63 - 1))],
-    *[("PackedConv2d", {"groups": g}, "groups") for g in (0, -1, 3, 5, 2**40)],
-    *[("PackedConv2d", {"stride": s}, "stride") for s in ((1,), (1, 1, 1), 1, (1.5, 1), ("1", 1), None)],
-    ("PackedConv2d", {"bias": np.ones(3, np.float32)}, "bias.*4.*3"),
+    ("PackedConv", {"weight": q((4, 3))}, r"weight.*\(4, 3\)"),
+    ("PackedConv", {"weight": q((4, 3, 3, 3), WIDE)}, "weight.*qint32"),
+    ("PackedConv", {"weight": q((4, 3, 3, 3), CHANNELS)}, "weight.*axis 1"),
+    ("PackedConv", {"weight": q((4, 3, 0, 3))}, "weight"),
+    ("PackedConv", {"weight": q((4, 3, 3, 0))}, "weight"),
+    *[("PackedConv", {"stride": s}, "stride") for s in ((0, 1), (1, 0), (-1, 1), (HUGE, 1), (2**63 - 1, 1))],
+    *[("PackedConv", {"dilation": d}, "dilation") for d in ((0, 1), (1, 0), (1, -1), (2**62, 1))],
+    *[("PackedConv", {"padding": p}, "padding") for p in ((-1, 0), (0, -1), (2**62, 0), (0, 2**63 - 1))],
+    *[("PackedConv", {"groups": g}, "groups") for g in (0, -1, 3, 5, 2**40)],
+    *[("PackedConv", {"stride": s}, "stride") for s in ((1,), (1, 1, 1), 1, (1.5, 1), ("1", 1), None)],
+    ("PackedConv", {"bias": np.ones(3, np.float32)}, "bias.*4.*3"),
     ("conv2d", {"input": q((1, 4, 5, 5))}, r"input.*3.*\(1, 4, 5, 5\)"),
     ("conv2d", {"input": q((3, 5, 5))}, r"input.*\(3, 5, 5\)"),
     ("conv2d", {"input": q((1, 3, 2, 5))}, "input.*height.*3.*2"),
@@ -245,7 +246,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("conv2d", {"input": PER_CHANNEL_IMAGE}, "input.*per-channel"),
     ("conv2d", {"qparams": WIDE}, "qparams.*qint32"),
     ("conv2d", {"packed": packed_conv((4, 3, 3, 3), dilation=(3, 1))}, "input.*height.*7.*5"),
-    ("conv2d", {"packed": packed_linear()}, "packed|PackedConv2d"),
+    ("conv2d", {"packed": packed_linear()}, "packed|PackedConv"),
     *[(op, {name: INTS}, f"{name}.*qint32") for op in ("add", "mul") for name in ("a", "b")],
     *[(op, {name: PER_CHANNEL_ROWS}, f"{name}.*per-channel") for op in ("add", "mul") for name in ("a", "b")],
     *[(op, {"b": q((3, 2))}, r"\(2, 3\).*\(3, 2\)") for op in ("add", "mul")],
@@ -351,7 +352,7 @@ def test_index_errors_are_index_errors():
     for key in (2, -3, (0, 3), (0, 0, 0), (..., 0, 0, 0), 2**70):
         with pytest.raises(IndexError, match="QTensor: index"):
             x[key]
-    for key in (0.5, "a", True, np.array([True, False]), [0, 1], {}, (0, None, "x"), slice("a", None)):
+    for key in (0.5, "a", True, {}, (0, None, "x"), slice("a", None)):
         with pytest.raises(TypeError):
             x[key]
     with pytest.raises(ValueError, match="zero"):
@@ -394,12 +395,15 @@ NONSENSE: list[Any] = [
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Warning. converting a masked element")
 @pytest.mark.parametrize(("op", "argument"), [(op, name) for op, (_, names) in VALID.items() for name in names])
 def test_nonsense_never_crashes(op, argument):
     """Whatever one argument is: a result, or a ValueError or TypeError that names the op or the argument."""
     spoken, wrong = SPOKEN.get(op, op), []
     unpacked = VALID[op][0].__name__ == "<lambda>"
     for value in NONSENSE:
+        if value is ENDLESS and "ASAN_OPTIONS" in os.environ:
+            continue  # the address sanitizer ends the process instead of throwing bad_alloc
         if unpacked and (value is ENDLESS or isinstance(value, Strange | _C.QTensor)):
             continue  # the test's own lambda would look into it
         try:
@@ -418,11 +422,16 @@ def test_nonsense_never_crashes(op, argument):
     assert wrong == []
 
 
-@pytest.mark.parametrize("cls", [_C.QTensor, _C.QParams, _C.PackedLinear, _C.PackedConv2d, _C.dtype])
+@pytest.mark.parametrize("cls", [_C.QTensor, _C.QParams, _C.PackedLinear, _C.PackedConv, _C.dtype])
 def test_subclasses_that_skip_the_constructor_are_refused(cls):
     class Hollow(cls):
         def __init__(self) -> None:
             pass
 
-    with pytest.raises(TypeError, match="__init__"):
+    with pytest.raises(TypeError, match=r"__init__|QTensor: expected to be made by"):
         Hollow()
+
+
+def test_a_qtensor_is_not_made_from_nothing():
+    with pytest.raises(TypeError, match="QTensor: expected to be made by"):
+        _C.QTensor.__new__(_C.QTensor)

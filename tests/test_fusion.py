@@ -35,6 +35,7 @@ SEQUENCES = [
 ]
 
 
+@pytest.mark.rows(223, 225)
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("kind", SEQUENCES)
 def test_fused_equals_unfused(kind, training):
@@ -57,6 +58,7 @@ def test_a_norm_attached_in_training_is_folded_by_convert():
     assert tq.sqnr(model.eval()(x), static(x)) > 28
 
 
+@pytest.mark.rows(226)
 def test_folding_rounds_once():
     w, b, m, v, g, beta = (RNG.standard_normal(s).astype(np.float32) for s in ((4, 3), 4, 4, 4, 4, 4))
     v = np.abs(v) * 1e-3
@@ -66,6 +68,16 @@ def test_folding_rounds_once():
     np.testing.assert_allclose(bias, (b.astype(np.float64) - m) * r + beta, rtol=1e-6)
 
 
+@pytest.mark.rows(226)
+def test_folding_takes_the_norms_eps_and_square_transposed_kernels():
+    x = ot.from_numpy(RNG.standard_normal((3, 4, 5, 5)).astype(np.float32))
+    for layer in (nn.Conv2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3)):
+        model = settled(nn.Sequential(layer, nn.BatchNorm2d(4, eps=0.5)), x).eval()
+        model[1].weight.data = np.array([0.5, 1, 2, 3], np.float32)
+        np.testing.assert_allclose(tq.fuse_modules(model, ["0", "1"])(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.rows(223)
 def test_hooks_move_with_the_fusion():
     calls = []
     model = sequence("conv bn2 relu").eval()
@@ -78,6 +90,7 @@ def test_hooks_move_with_the_fusion():
         tq.fuse_modules(model, ["0", "1", "2"])
 
 
+@pytest.mark.rows(224, 239)
 def test_custom_fusers():
     def keep_first(linear, identity):
         return linear

@@ -1,13 +1,15 @@
-"""The static example of PyTorch's quantization guide runs with nothing changed but its import.
+"""The examples of PyTorch's quantization guide run with nothing changed but their import.
 
-The example is written out here in its own words; what is kept is every call it makes, in its order.
+They are written out here in other words; what is kept is every call they make, in its order.
 """
 
 from __future__ import annotations
 
+import pytest
+
 import octensor
 
-EXAMPLE = """
+STATIC = """
 import octensor as torch
 
 # A float model with one convolution that will run in int8.
@@ -41,10 +43,105 @@ res = model_int8(input_fp32)
 """
 
 
+DYNAMIC = """
+import octensor as torch
+
+class M(torch.nn.Module):
+    def __init__(self):
+        super(M, self).__init__()
+        self.fc = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.fc(x)
+        return x
+
+model_fp32 = M()
+model_int8 = torch.quantization.quantize_dynamic(
+    model_fp32,            # what to quantize
+    {torch.nn.Linear},     # layers of which types
+    dtype=torch.qint8)     # what becomes of their weights
+
+input_fp32 = torch.randn(4, 4, 4, 4)
+res = model_int8(input_fp32)
+"""
+
+QAT = """
+import octensor as torch
+
+class M(torch.nn.Module):
+    def __init__(self):
+        super(M, self).__init__()
+        self.quant = torch.quantization.QuantStub()
+        self.conv = torch.nn.Conv2d(1, 1, 1)
+        self.bn = torch.nn.BatchNorm2d(1)
+        self.relu = torch.nn.ReLU()
+        self.dequant = torch.quantization.DeQuantStub()
+
+    def forward(self, x):
+        x = self.quant(x)
+        x = self.conv(x)
+        x = self.bn(x)
+        x = self.relu(x)
+        x = self.dequant(x)
+        return x
+
+model_fp32 = M()
+model_fp32.train()
+model_fp32.qconfig = torch.quantization.get_default_qat_qconfig('fbgemm')
+model_fp32_fused = torch.quantization.fuse_modules(model_fp32, [['conv', 'bn', 'relu']])
+model_fp32_prepared = torch.quantization.prepare_qat(model_fp32_fused)
+
+training_loop(model_fp32_prepared)
+
+model_fp32_prepared.eval()
+model_int8 = torch.quantization.convert(model_fp32_prepared)
+input_fp32 = torch.randn(4, 1, 4, 4)
+res = model_int8(input_fp32)
+"""
+
+
+@pytest.mark.rows(166, 222, 298)
+def test_dynamic_example():
+    names: dict = {}
+    octensor.manual_seed(0)
+    exec(DYNAMIC, names)
+    model, result = names["model_int8"], names["res"]
+    assert isinstance(result, octensor.Tensor)
+    assert result.shape == (4, 4, 4, 4)
+    assert model.fc.stage == "dynamic"
+    assert names["model_fp32"].fc.stage == "float"
+    expected = names["model_fp32"](names["input_fp32"]).numpy()
+    assert 0 < abs(result.numpy() - expected).max() < 0.05
+
+
+def training_loop(model):
+    """What the guide leaves out: a few steps towards any goal."""
+    x, y = octensor.randn(16, 1, 4, 4), octensor.rand(16, 1, 4, 4)
+    optimizer = octensor.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(8):
+        optimizer.zero_grad()
+        octensor.nn.MSELoss()(model(x), y).backward()
+        optimizer.step()
+
+
+@pytest.mark.rows(163, 164, 214, 218)
+def test_qat_example():
+    names: dict = {"training_loop": training_loop}
+    octensor.manual_seed(0)
+    exec(QAT, names)
+    prepared, model, result = names["model_fp32_prepared"], names["model_int8"], names["res"]
+    assert prepared.conv.stage == "qat"
+    assert model.conv.stage == "static"
+    assert prepared.conv.weight.item() != names["model_fp32"].conv.weight.item()  # it was trained
+    assert result.shape == (4, 1, 4, 4)
+    assert result.numpy().tobytes() == prepared(names["input_fp32"]).numpy().tobytes()
+
+
+@pytest.mark.rows(213, 217, 219, 230)
 def test_static_example():
     names: dict = {}
     octensor.manual_seed(0)
-    exec(EXAMPLE, names)
+    exec(STATIC, names)
     model, result = names["model_int8"], names["res"]
     assert isinstance(result, octensor.Tensor)
     assert result.shape == (4, 1, 4, 4)

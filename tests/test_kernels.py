@@ -61,6 +61,7 @@ def test_matmul_integer(m, k, n, names, seed, style, how, data):
     assert_everywhere(lambda: _C.matmul_integer(a, b, za, zb), want)
 
 
+@pytest.mark.rows(96, 97, 292, 295)
 @given(
     st.one_of(
         st.tuples(sizes),
@@ -131,14 +132,14 @@ def conv_case(
         int(rng.integers(t.qmin, t.qmax, endpoint=True)),
         names[2],
     )
-    return x, w, b, out, oracle.conv2d(x, w, b, out, groups=groups, **conv)
+    return x, w, b, out, oracle.conv(x, w, b, out, groups=groups, **conv)
 
 
 def check_conv(case, layout="contiguous", *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, relu=False):
     x, w, bias, out, want = case
     qx, p = to_qtensor(x, layout), to_qparams(out)
-    packed = _C.PackedConv2d(to_qtensor(w), bias, stride, padding, dilation, groups)
-    assert_everywhere(lambda: _C.conv2d(qx, packed, p, relu=relu), want)
+    packed = _C.PackedConv(to_qtensor(w), bias, stride, padding, dilation, groups)
+    assert_everywhere(lambda: _C.conv(qx, packed, p, relu=relu), want)
 
 
 @st.composite
@@ -154,6 +155,7 @@ def geometry(draw: st.DrawFn) -> dict[str, tuple[int, int]]:
     return {"image": image, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
 
 
+@pytest.mark.rows(101, 102, 292, 295)
 @given(
     geometry(),
     st.integers(1, 3),
@@ -254,6 +256,7 @@ def test_linear_large(m, k, n):
 ENDS = {"quint8": (0, 255), "qint8": (-128, 127)}
 
 
+@pytest.mark.rows(294)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 7, 63, 64, 65, 1023, 4095, 4096])
 @pytest.mark.parametrize("names", [("quint8", "qint8"), ("quint8", "quint8"), ("qint8", "qint8"), ("qint8", "quint8")])
 def test_largest_products_do_not_saturate(k, names):
@@ -279,7 +282,7 @@ def test_conv2d_of_the_largest_codes(channels):
     x = oracle.Q(np.full((1, channels, 6, 6), 255, np.uint8), np.float32(0.5), 0, "quint8")
     w = oracle.Q(np.full((9, channels, 3, 3), -128, np.int8), np.float32(0.25), 0, "qint8")
     out = params(0.125 * 255 * 128 * 9 * channels / 200, 255, "quint8")
-    want = oracle.conv2d(x, w, None, out, padding=(1, 1))
+    want = oracle.conv(x, w, None, out, padding=(1, 1))
     assert len(np.unique(want)) == 3  # corners, edges, inside
     check_conv((x, w, None, out, want), padding=(1, 1))
 
@@ -334,18 +337,18 @@ def test_packed_weights_follow_the_instruction_set():
     qx, qw, p = to_qtensor(x), to_qtensor(w), to_qparams(out)
     for first in support.ISAS:
         with support.backend(first, 1):
-            packed = _C.PackedConv2d(qw, bias, (1, 1), (0, 0), (1, 1), 1)
-            _C.conv2d(qx, packed, p)
+            packed = _C.PackedConv(qw, bias, (1, 1), (0, 0), (1, 1), 1)
+            _C.conv(qx, packed, p)
         for second in support.ISAS:
             with support.backend(second, 2):
-                support.assert_same(_C.conv2d(qx, packed, p), want, f"{first} then {second}")
+                support.assert_same(_C.conv(qx, packed, p), want, f"{first} then {second}")
 
 
 def test_one_packed_weight_serves_many_parameters():
     """Input and output parameters belong to the call: alternating them must not mix anything cached."""
     rng = np.random.default_rng(5)
     x, w, bias, _, _ = conv_case(rng, (1, 5, 4, 4), (11, 5, 3, 3))
-    packed = _C.PackedConv2d(to_qtensor(w), bias, (1, 1), (0, 0), (1, 1), 1)
+    packed = _C.PackedConv(to_qtensor(w), bias, (1, 1), (0, 0), (1, 1), 1)
     for x_scale, x_zero, out_scale, out_zero in [
         (0.1, 3, 5.0, 0),
         (0.2, 3, 5.0, 0),
@@ -354,7 +357,7 @@ def test_one_packed_weight_serves_many_parameters():
     ] * 2:
         x = x._replace(scale=np.float32(x_scale), zero_point=x_zero)
         out = params(out_scale, out_zero, "quint8")
-        support.assert_same(_C.conv2d(to_qtensor(x), packed, to_qparams(out)), oracle.conv2d(x, w, bias, out))
+        support.assert_same(_C.conv(to_qtensor(x), packed, to_qparams(out)), oracle.conv(x, w, bias, out))
 
 
 # --- the batch does not matter --------------------------------------------------------------------------
@@ -364,11 +367,11 @@ def test_a_batch_gives_the_bytes_of_its_rows():
     """Splitting a batch in any way gives the same bytes."""
     rng = np.random.default_rng(8)
     x, w, bias, out, want = conv_case(rng, (5, 7, 9, 8), (13, 7, 3, 3), padding=(1, 1))
-    packed = _C.PackedConv2d(to_qtensor(w), bias, (1, 1), (1, 1), (1, 1), 1)
+    packed = _C.PackedConv(to_qtensor(w), bias, (1, 1), (1, 1), (1, 1), 1)
     whole, p = to_qtensor(x, "channels_last"), to_qparams(out)
     for split in ([1, 1, 1, 1, 1], [2, 3], [4, 1], [5]):
         start, parts = 0, []
         for n in split:
-            parts.append(_C.conv2d(whole[start : start + n], packed, p).int_repr())
+            parts.append(_C.conv(whole[start : start + n], packed, p).int_repr())
             start += n
         support.assert_same(np.concatenate(parts), want, str(split))

@@ -213,7 +213,7 @@ def test_stages_follow_from_the_slots() -> None:
     m.weight_fake_quant = None
     m.weight = ot.quantize_per_tensor(m.weight, 0.01, 0, ot.qint8)
     m.activation_post_process = None
-    assert m.stage == "weight-only"
+    assert m.stage == "dynamic"
     m.activation_post_process = ot.QParams(0.5, 3, ot.quint8)
     assert (m.stage, model.stage) == ("static", "static")
     assert (m.scale, m.zero_point) == (0.5, 3)

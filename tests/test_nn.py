@@ -55,7 +55,7 @@ def test_conv2d_of_many_images_is_done_in_parts(monkeypatch: pytest.MonkeyPatch)
     whole.sum().backward()
     want = layer.weight.grad.numpy().copy()
     layer.zero_grad()
-    monkeypatch.setattr("octensor.ops.conv._COLUMNS_BYTES", 2 * 9 * 9 * 2 * 4)
+    monkeypatch.setattr("octensor.ops.correlation._COLUMNS_BYTES", 2 * 9 * 9 * 2 * 4)
     parts = layer(x)
     parts.sum().backward()
     np.testing.assert_allclose(parts.numpy(), whole.numpy(), rtol=1e-6)
@@ -200,7 +200,7 @@ def test_training_with_a_norm_quantizes_the_folded_weight(kind: str) -> None:
         (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "Conv2d: kernel_size: expected one or two integers"),
         (lambda: nn.Conv2d(3, 4, 3, stride=0), "Conv2d: stride"),
         (lambda: nn.Conv2d(3, 4, 3, padding=-1), "Conv2d: padding"),
-        (lambda: nn.Conv2d(3, 4, 3, padding_mode="reflect"), "padding_mode: expected 'zeros'"),
+        (lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"), "padding_mode: expected one of 'zeros'"),
         (lambda: nn.BatchNorm2d(3, eps=0), "BatchNorm2d: eps"),
         (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size"),
         (lambda: nn.MaxPool2d(2, return_indices=True), "return_indices"),

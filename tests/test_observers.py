@@ -24,7 +24,7 @@ from octensor.quantization import (
     RecordingObserver,
     choose_qparams,
 )
-from octensor.quantization.histogram import best_window, window_errors
+from octensor.quantization.histogram import best_window, grid_exponent, window_errors
 from octensor.quantization.qparams import fit_bias, integer_range
 
 PER_TENSOR = [MinMaxObserver, MovingAverageMinMaxObserver, HistogramObserver]
@@ -43,6 +43,7 @@ def observed(observer, *data):
 # --- formulas -------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(5, 185, 186, 190)
 @pytest.mark.parametrize(
     ("lo", "hi", "dtype", "scheme", "scale", "zero_point"),
     [
@@ -65,6 +66,7 @@ def test_choose_qparams(lo, hi, dtype, scheme, scale, zero_point):
     assert z[0] == zero_point
 
 
+@pytest.mark.rows(187)
 def test_float_qparams_keep_the_minimum_and_floor_at_one():
     s, z = choose_qparams([-1, 0], [4.1, 0], ot.quint8, ot.qscheme.per_channel_affine_float_qparams)
     np.testing.assert_allclose(s, [5.1 / 255, 1], rtol=1e-6)
@@ -85,6 +87,7 @@ def test_zero_is_exact_and_ends_are_within_a_code(lo, hi, signed, symmetric):
         assert abs((code - z[0]) * wide - end) <= wide * 1.001
 
 
+@pytest.mark.rows(188, 189)
 def test_ranges_of_codes():
     assert integer_range(ot.qint8)[:2] == (-128, 127)
     assert integer_range(ot.qint8, reduce_range=True)[:2] == (-64, 63)
@@ -92,6 +95,7 @@ def test_ranges_of_codes():
     assert integer_range(ot.qint8, quant_min=-127, quant_max=127) == (-127, 127, False)  # literal bounds
 
 
+@pytest.mark.rows(188, 189)
 def test_reduced_and_custom_ranges_reach_the_scale():
     s, _ = observed(MinMaxObserver(reduce_range=True), [0, 127]).calculate_qparams()
     assert s.item() == 1
@@ -116,6 +120,7 @@ def test_fit_bias_raises_only_what_it_must(scales, bias, input_scale):
 # --- min and max ----------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(176)
 @given(batches)
 def test_minmax_is_that_of_all_data(data):
     whole = np.concatenate(data)
@@ -123,6 +128,7 @@ def test_minmax_is_that_of_all_data(data):
     assert (observer.min_val, observer.max_val) == (whole.min(), whole.max())
 
 
+@pytest.mark.rows(178)
 @given(arrays(np.float32, (3, 4, 5), elements=finite), st.integers(0, 2))
 def test_per_channel_is_per_tensor_of_each_channel(x, axis):
     qparams = observed(PerChannelMinMaxObserver(ch_axis=axis), x).qparams()
@@ -132,6 +138,7 @@ def test_per_channel_is_per_tensor_of_each_channel(x, axis):
         assert (one.scale, one.zero_point) == (qparams.scale[c], qparams.zero_point[c])
 
 
+@pytest.mark.rows(177, 179)
 @pytest.mark.parametrize("cls", [MovingAverageMinMaxObserver, MovingAveragePerChannelMinMaxObserver])
 def test_moving_average(cls):
     observer = observed(cls(averaging_constant=0.25), [[-1, 1]], [[-2, 3]])
@@ -167,6 +174,7 @@ def test_what_is_not_finite_is_refused_and_changes_nothing(cls, value):
     assert observer.qparams() == before
 
 
+@pytest.mark.rows(191)
 @pytest.mark.parametrize("cls", PER_TENSOR + PER_CHANNEL)
 def test_nothing_observed_warns(cls):
     with pytest.warns(UserWarning, match=f"{cls.__name__}.calculate_qparams: nothing was observed"):
@@ -185,6 +193,7 @@ def test_state_survives_copying_and_loading(cls):
     assert observer.max_val.max() <= 7
 
 
+@pytest.mark.rows(175)
 def test_factories_chain_and_compare():
     factory = MinMaxObserver.with_args(dtype=ot.qint8).with_args(reduce_range=True)
     assert factory == MinMaxObserver.with_args(reduce_range=True, dtype=ot.qint8)
@@ -194,6 +203,7 @@ def test_factories_chain_and_compare():
     assert pickle.loads(pickle.dumps(factory)) == factory
 
 
+@pytest.mark.rows(182, 183, 184)
 def test_observers_without_qparams():
     recorder = observed(RecordingObserver(), [1, 2], [3])
     assert [v.tolist() for v in recorder.get_tensor_value()] == [[1, 2], [3]]
@@ -207,6 +217,7 @@ def test_observers_without_qparams():
 # --- histogram ------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(180)
 @given(batches, st.integers(2, 40), st.randoms())
 def test_histogram_depends_on_the_data_alone(data, bins, random):
     whole = observed(HistogramObserver(bins), np.concatenate(data))
@@ -236,6 +247,7 @@ def test_histogram_of_few_values_keeps_their_range(values):
     assert np.isfinite(observer.qparams().scale)
 
 
+@pytest.mark.rows(180)
 def test_histogram_memory_is_bounded_when_the_range_explodes():
     observer = HistogramObserver(bins=64)
     for power in range(-40, 38):
@@ -244,6 +256,7 @@ def test_histogram_memory_is_bounded_when_the_range_explodes():
     assert observer.histogram.sum() == 2 * 78
 
 
+@pytest.mark.rows(181)
 def test_histogram_clips_tails_when_that_is_better():
     x = np.random.default_rng(0).laplace(size=200_000).astype(np.float32)
 
@@ -252,6 +265,18 @@ def test_histogram_clips_tails_when_that_is_better():
         return np.mean((ot.quantize_per_tensor(x, q.scale, q.zero_point, ot.quint8).dequantize().numpy() - x) ** 2)
 
     assert squared_error(HistogramObserver()) < 0.8 * squared_error(MinMaxObserver())
+
+
+@pytest.mark.rows(181)
+def test_histogram_range_is_the_window_of_the_search():
+    x = np.random.default_rng(0).laplace(size=200_000).astype(np.float32)
+    for bounds in ({}, {"quant_min": 0, "quant_max": 15}):  # the latter clips
+        observer = observed(HistogramObserver(bins=512, **bounds), x)
+        lo, hi = float(observer.min_val), float(observer.max_val)
+        e = grid_exponent(lo, hi, 512)
+        first, last = best_window(observer.histogram, 16 if bounds else 256)
+        edges = np.ldexp(np.floor(np.ldexp(lo, -e)) + np.array([first, last + 1]), e)
+        assert [float(v) for v in observer.range()] == [max(lo, edges[0]), min(hi, edges[1])]
 
 
 def plain_error(counts, start, end, codes):
@@ -279,6 +304,7 @@ def test_window_errors_match_the_plain_formula(counts, codes, data):
     np.testing.assert_allclose(got, plain_error(counts, start, end, codes), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.rows(181)
 @given(arrays(np.int64, st.integers(2, 200), elements=st.integers(0, 1000)).filter(lambda c: c[0] and c[-1]))
 def test_search_is_never_worse_than_the_full_range(counts):
     first, last = best_window(counts, 16)

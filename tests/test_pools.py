@@ -41,6 +41,7 @@ def pooling(draw: st.DrawFn) -> dict[str, tuple[int, int]]:
 pool_batches = st.tuples(st.sampled_from([0, 1, 2]), sizes)
 
 
+@pytest.mark.rows(94)
 @given(pool_batches, pooling(), qparams(), st.booleans(), seeds, styles, layouts)
 def test_max_pool2d(batch, g, source, ceil, seed, style, layout):
     codes = sample_codes(np.random.default_rng(seed), (*batch, *g["image"]), source[2], style)
@@ -58,6 +59,7 @@ def test_max_pool2d_of_a_window_wholly_in_the_padding(name):
     assert_everywhere(lambda: _C.max_pool2d(x, *args), np.full((1, 19, 1, 1), oracle.DTYPES[name].qmin, codes.dtype))
 
 
+@pytest.mark.rows(68)
 @given(
     pool_batches,
     pooling(),
@@ -77,6 +79,7 @@ def test_avg_pool2d(batch, g, source, ceil, include_pad, divisor, seed, style, l
     assert_everywhere(lambda: _C.avg_pool2d(x, *args), oracle.avg_pool2d(q, *args))
 
 
+@pytest.mark.rows(69)
 @given(
     pool_batches,
     st.tuples(small, small),
@@ -99,3 +102,16 @@ def test_global_average_of_a_large_image():
     q = oracle.Q(rng.integers(100, 255, (1, 3, side, side)).astype(np.uint8), np.float32(0.1), 0, "quint8")
     x = to_qtensor(q)
     assert_everywhere(lambda: _C.adaptive_avg_pool2d(x, (1, 1)), oracle.adaptive_avg_pool2d(q, (1, 1)))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_large_pools(layout):
+    rng = np.random.default_rng(8)
+    shape = (2, 19, 9, 8) if EMULATED else (3, 67, 57, 40)
+    q = oracle.Q(rng.integers(0, 256, shape).astype(np.uint8), np.float32(0.1), 9, "quint8")
+    x = to_qtensor(q, layout)
+    maximum = ((3, 3), (2, 2), (1, 1), (1, 1), True)
+    mean = ((3, 2), (2, 2), (1, 1), False, False, None)
+    assert_everywhere(lambda: _C.max_pool2d(x, *maximum), oracle.max_pool2d(q.codes, *maximum))
+    assert_everywhere(lambda: _C.avg_pool2d(x, *mean), oracle.avg_pool2d(q, *mean))
+    assert_everywhere(lambda: _C.adaptive_avg_pool2d(x, (4, 7)), oracle.adaptive_avg_pool2d(q, (4, 7)))

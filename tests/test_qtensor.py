@@ -50,6 +50,7 @@ def assert_reals(q: _C.QTensor, want: np.ndarray) -> None:
 # --- parameters -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(1)
 def test_dtypes():
     for name, t in oracle.DTYPES.items():
         d = dtype(name)
@@ -63,6 +64,7 @@ def test_dtypes():
     assert len({_C.qint8, _C.quint8, _C.qint32, _C.qint8}) == 3
 
 
+@pytest.mark.rows(3)
 def test_qparams_per_tensor():
     p = _C.QParams(0.1, 3, _C.quint8)
     assert p.scale == float(np.float32(0.1))
@@ -83,6 +85,7 @@ def test_qparams_per_tensor():
     assert eval(repr(p), {"QParams": _C.QParams, "octensor": _C}) == p
 
 
+@pytest.mark.rows(4)
 def test_qparams_per_channel():
     p = _C.QParams([0.1, 0.2], [3, -4], _C.qint8, axis=1)
     np.testing.assert_array_equal(p.scale, np.float32([0.1, 0.2]))
@@ -126,6 +129,7 @@ def test_qparams_of_no_channels():
 # --- memory shared with NumPy -------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(20)
 @given(shapes, names, layouts)
 def test_from_numpy_and_int_repr_copy_nothing(shape, name, layout):
     codes = relayout(codes_like(shape, name), layout)
@@ -180,6 +184,7 @@ def test_unaligned_and_foreign_arrays():
 # --- views ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(29)
 @given(shapes, names, layouts, st.data())
 def test_permute_and_transpose(shape, name, layout, data):
     q, codes = tensor(shape, name, layout), codes_like(shape, name)
@@ -202,6 +207,7 @@ indices = st.one_of(
 )
 
 
+@pytest.mark.rows(31)
 @given(shapes, names, layouts, st.lists(indices, max_size=5))
 def test_slicing_is_numpys(shape, name, layout, key):
     assume(key.count(...) <= 1)
@@ -221,6 +227,7 @@ def test_slicing_is_numpys(shape, name, layout, key):
         support.assert_same(q[key[0]], np.asarray(want))
 
 
+@pytest.mark.rows(28)
 @given(shapes, layouts, st.data())
 def test_reshape_view_and_flatten(shape, layout, data):
     """NumPy decides what a reshape means, and whether it can do without a copy."""
@@ -262,6 +269,7 @@ def test_length_and_iteration():
         len(tensor(()))
 
 
+@pytest.mark.rows(39)
 @given(st.sampled_from(layouts_4d := ["contiguous", "channels_last", "sliced", "reversed"]), names)
 def test_contiguous_and_clone(layout, name):
     q, codes = tensor((2, 3, 4, 5), name, layout), codes_like((2, 3, 4, 5), name)
@@ -323,6 +331,7 @@ def test_reshaping_must_keep_the_channel_axis():
 # --- accessors, equality, repr ------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(21, 22, 23, 24, 25, 26, 27)
 def test_accessors():
     q = tensor((2, 2))
     assert q.is_quantized is True
@@ -342,6 +351,7 @@ def test_accessors():
             getattr(c, name)()
 
 
+@pytest.mark.rows(43)
 def test_equal():
     a = tensor((2, 3, 4, 5))
     assert a.equal(tensor((2, 3, 4, 5), layout="channels_last"))
@@ -355,6 +365,7 @@ def test_equal():
     assert not per_channel((3, 3), 0).equal(per_channel((3, 3), 1))
 
 
+@pytest.mark.rows(52)
 @pytest.mark.parametrize(
     "q",
     [tensor(()), tensor((0,)), tensor((3,)), tensor((2, 3, 4, 5)), per_channel((3, 2), 0), tensor((2, 3), "qint32")],
@@ -371,6 +382,7 @@ def test_repr_names_what_matters(q):
 # --- copies and pickles -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(53)
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 @given(shapes, names, layouts)
 def test_pickle(protocol, shape, name, layout):
@@ -381,6 +393,7 @@ def test_pickle(protocol, shape, name, layout):
     assert not q.numel() or not np.shares_memory(other.int_repr(), q.int_repr())
 
 
+@pytest.mark.rows(53, 54)
 def test_pickle_keeps_the_layout_and_channels():
     q = tensor((2, 3, 4, 5), layout="channels_last")
     assert pickle.loads(pickle.dumps(q)).stride() == q.stride()
@@ -406,6 +419,7 @@ def test_pickle_out_of_band_copies_nothing(layout):
         pickle.loads(data, buffers=[bytes(7)])
 
 
+@pytest.mark.rows(53)
 def test_copy_and_deepcopy():
     for q in (tensor((2, 3, 4, 5), layout="channels_last"), per_channel((2, 3), 1)[:, 1:]):
         shallow, deep = copy.copy(q), copy.deepcopy(q)

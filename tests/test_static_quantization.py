@@ -66,6 +66,7 @@ def out(p):
 # --- the flow -------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(217, 219, 240)
 def test_stages_and_copies():
     model = digits_net()
     model.qconfig = tq.get_default_qconfig()
@@ -80,6 +81,7 @@ def test_stages_and_copies():
     assert not any(m._forward_pre_hooks for m in static.modules())
 
 
+@pytest.mark.rows(240)
 def test_inplace_changes_the_model_itself():
     model = digits_net()
     model.qconfig = tq.default_qconfig
@@ -91,6 +93,7 @@ def test_inplace_changes_the_model_itself():
     assert model.stem[0].qconfig is model.qconfig
 
 
+@pytest.mark.rows(217, 228)
 def test_observers_are_transparent_and_sit_where_qparams_are_needed():
     fused, prepared = prepared_digits()
     x = ot.from_numpy(IMAGES)
@@ -102,6 +105,7 @@ def test_observers_are_transparent_and_sit_where_qparams_are_needed():
     assert len({id(observer) for observer in found.values()}) == len(found)
 
 
+@pytest.mark.rows(219, 295)
 @pytest.mark.parametrize("engine", ["fbgemm", "x86", "onednn", "qnnpack", "arm"])
 def test_converted_layers_hold_what_the_observers_found(engine):
     _, prepared = prepared_digits(engine)
@@ -117,6 +121,7 @@ def test_converted_layers_hold_what_the_observers_found(engine):
     assert np.abs(weight.int_repr().astype(int)).max() >= 127
 
 
+@pytest.mark.rows(219, 230)
 def test_a_whole_network_equals_the_oracle():
     """Every intermediate of a converted network, recomputed with the oracle from the layer's actual inputs."""
     _, prepared = prepared_digits()
@@ -138,7 +143,7 @@ def test_a_whole_network_equals_the_oracle():
         relu = getattr(module, "activation", None) is not None
         bias = None if getattr(module, "bias", None) is None else np.asarray(module.bias)
         if isinstance(module, nn.Conv2d):
-            expected = oracle.conv2d(
+            expected = oracle.conv(
                 q(args[0]),
                 q(module.weight),
                 bias,
@@ -191,6 +196,7 @@ def test_converted_models_copy_pickle_and_load():
     np.testing.assert_array_equal(other(x), expected)
 
 
+@pytest.mark.rows(220, 235)
 def test_quantize_is_prepare_run_convert():
     fused, prepared = prepared_digits()
     pairs = [(ot.from_numpy(IMAGES), None)]
@@ -209,6 +215,7 @@ def test_a_layer_can_be_the_model():
     assert tq.sqnr(model(ot.from_numpy(x)), static(xq)) > 30
 
 
+@pytest.mark.rows(231)
 def test_quant_wrapper():
     model = tq.QuantWrapper(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)))
     x = ot.from_numpy(RNG.standard_normal((50, 6)).astype(np.float32))
@@ -247,6 +254,7 @@ def test_calibrate_takes_arrays_and_batches(data):
 # --- qconfig --------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(227)
 def test_propagation_precedence():
     a, b, c, d = (
         tq.QConfig(tq.MinMaxObserver.with_args(eps=e), tq.default_weight_observer) for e in (1e-6, 1e-5, 1e-4, 1e-3)
@@ -260,6 +268,7 @@ def test_propagation_precedence():
     assert model[3][0].qconfig is None
 
 
+@pytest.mark.rows(228, 233)
 def test_allow_list_and_containers_observed_as_one():
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 2)).eval()
     model.qconfig = tq.default_qconfig
@@ -276,6 +285,11 @@ def test_allow_list_and_containers_observed_as_one():
     assert list(found) == ["0.activation_post_process", "1.activation_post_process"]
 
 
+@pytest.mark.rows(
+    213,
+    294,
+    differs="kernels never saturate, so the defaults of every engine observe all codes; reduce_range stays an option",
+)
 def test_default_qconfigs_use_every_code():
     for engine in ("fbgemm", "qnnpack"):
         qconfig = tq.get_default_qconfig(engine)
@@ -284,9 +298,39 @@ def test_default_qconfigs_use_every_code():
     assert tq.get_default_qconfig() is tq.get_default_qconfig("x86")
 
 
+@pytest.mark.rows(205, differs="the range of activations is not reduced: kernels never saturate")
+def test_the_default_qconfig_observes_all_codes():
+    activation, weight = (factory() for factory in tq.default_qconfig)
+    assert type(activation) is type(weight) is tq.MinMaxObserver
+    assert (activation.dtype, activation.quant_max, weight.dtype) == (ot.quint8, 255, ot.qint8)
+    assert weight.qscheme is ot.per_tensor_symmetric
+
+
+@pytest.mark.rows(207)
+def test_the_per_channel_qconfig_scales_each_channel():
+    weight = tq.default_per_channel_qconfig.weight()
+    assert type(weight) is tq.PerChannelMinMaxObserver
+    assert weight.qscheme is ot.per_channel_symmetric
+    model = nn.Sequential(tq.QuantStub(), nn.Linear(4, 3)).eval()
+    model.qconfig = tq.default_per_channel_qconfig
+    assert tq.convert(tq.calibrate(tq.prepare(model), ot.randn(8, 4)))[1].weight.q_per_channel_axis() == 0
+
+
+@pytest.mark.rows(206)
+def test_the_debug_qconfig_records_what_passes():
+    model = nn.Sequential(tq.QuantStub(), nn.Linear(4, 3)).eval()
+    model.qconfig = tq.default_debug_qconfig
+    prepared, x = tq.prepare(model), ot.randn(8, 4)
+    y = prepared(x)
+    for layer, expected in zip(prepared, (x, y), strict=True):
+        (recorded,) = layer.activation_post_process.get_tensor_value()
+        np.testing.assert_array_equal(recorded, expected)
+
+
 # --- swaps ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.rows(237)
 def test_custom_modules_are_swapped_at_any_depth():
     class Scale(nn.Module):
         def forward(self, x):
@@ -346,6 +390,7 @@ def two_qtensors(dtype=ot.quint8):
     return [ot.quantize_per_tensor(x, 0.02 * i, zero + i, dtype) for i, x in enumerate(values, 1)]
 
 
+@pytest.mark.rows(146, 148)
 @pytest.mark.parametrize("op", ["add", "add_relu", "mul", "cat"])
 def test_functional_observes_then_computes_in_integers(op):
     f = tq.FloatFunctional()
@@ -370,6 +415,7 @@ def test_functional_observes_then_computes_in_integers(op):
     np.testing.assert_array_equal(call(static, a, b).int_repr(), expected)
 
 
+@pytest.mark.rows(146, 148)
 @pytest.mark.parametrize(
     ("op", "c", "scale", "zero_point"),
     [

@@ -28,13 +28,15 @@ py::object to_python(DType t);  // the singleton of that name
 py::dtype numpy_dtype(DType t);
 py::tuple to_tuple(const Shape& shape);
 
-// The tensor's integers as a read-only ndarray that shares its memory.
-py::array as_array(const QTensor& q);
+// The tensor's integers as an ndarray that shares its memory, read-only unless asked otherwise.
+py::array as_array(const QTensor& q, bool writable = false);
 // A tensor over the array's memory, which it keeps alive. TypeError unless the array has the dtype's
 // storage type.
 QTensor from_array(const char* op, const py::array& array, QParamsPtr qparams);
 // TypeError unless float32. `keep` receives an aligned copy where the array cannot be read as it is.
 ops::FloatView float_view(const char* op, const char* argument, const py::array& array, py::array& keep);
+// A tuple or list of integers; `where` starts error messages.
+std::vector<int64_t> integers(const std::string& where, const py::object& values);
 // Zero points from an integer (one), or from a list, tuple or 1-D array of integers; `where` starts error messages.
 std::vector<int32_t> zero_points(const std::string& where, const py::object& values);
 // A 1-D float32 vector, or an empty one for None.

@@ -18,7 +18,16 @@ enum class QScheme {
   per_channel_affine_float_qparams,
 };
 
-PYBIND11_CONSTINIT py::gil_safe_call_once_and_store<std::array<py::object, 3>> dtypes;
+PYBIND11_CONSTINIT py::gil_safe_call_once_and_store<std::array<py::object, 4>> dtypes;
+
+std::vector<float> numbers_from(const char* argument, const py::object& values) {
+  auto array = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(values);
+  if (!array) PyErr_Clear();
+  check<TypeError>(array && array.ndim() == 1, "QParams: ", argument, ": expected a 1-D array of numbers with axis=");
+  std::vector<float> out;
+  for (py::ssize_t i = 0; i < array.size(); ++i) out.push_back(static_cast<float>(array.data()[i]));
+  return out;
+}
 
 std::vector<float> scales_from(const py::object& scale, bool per_channel) {
   std::vector<float> out;
@@ -31,11 +40,7 @@ std::vector<float> scales_from(const py::object& scale, bool per_channel) {
     }
     return out;
   }
-  auto array = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(scale);
-  if (!array) PyErr_Clear();
-  check<TypeError>(array && array.ndim() == 1, "QParams: scale: expected a 1-D array of numbers with axis=");
-  for (py::ssize_t i = 0; i < array.size(); ++i) out.push_back(static_cast<float>(array.data()[i]));
-  return out;
+  return numbers_from("scale", scale);
 }
 
 // Whole floats are accepted (3.0, a 0-d array), fractions are not.
@@ -61,9 +66,14 @@ int32_t zero_point_from(const std::string& where, const py::handle& value) {
 }
 
 std::shared_ptr<QParams> make_qparams(const py::object& scale, const py::object& zero_point, DType dtype,
-                                      std::optional<int> axis) {
+                                      std::optional<int> axis, bool float_zero_point) {
   check(axis.value_or(0) >= 0, "QParams: axis: expected at least 0, got ", axis.value_or(0));
   std::vector<float> scales = scales_from(scale, axis.has_value());
+  if (float_zero_point) {
+    check(axis.has_value(), "QParams: axis: expected a channel axis for float zero points, got None");
+    return std::make_shared<QParams>(
+        QParams::with_float_zero_points(std::move(scales), numbers_from("zero_point", zero_point), dtype, *axis));
+  }
   const bool several = py::isinstance<py::list>(zero_point) || py::isinstance<py::tuple>(zero_point) ||
                        (py::isinstance<py::array>(zero_point) && zero_point.cast<py::array>().ndim() > 0);
   check<TypeError>(several == axis.has_value(), "QParams: zero_point: expected ",
@@ -96,9 +106,11 @@ py::object to_python(DType t) { return dtypes.get_stored()[static_cast<size_t>(t
 py::dtype numpy_dtype(DType t) { return py::dtype(std::string(info(t).numpy)); }
 
 void bind_dtype(py::module_& m) {
-  auto dtype = py::class_<DType>(m, "dtype", "An element type of quantized tensors: qint8, quint8 or qint32.");
-  dtype.def_property_readonly(
-           "name", [](DType t) { return info(t).name; }, "'qint8', 'quint8' or 'qint32'.")
+  auto dtype =
+      py::class_<DType>(m, "dtype", "An element type of quantized tensors: qint8, quint8, qint32 or quint4x2.");
+  dtype
+      .def_property_readonly(
+          "name", [](DType t) { return info(t).name; }, "'qint8', 'quint8', 'qint32' or 'quint4x2'.")
       .def_property_readonly(
           "qmin", [](DType t) { return info(t).qmin; }, "Smallest code.")
       .def_property_readonly(
@@ -113,10 +125,12 @@ void bind_dtype(py::module_& m) {
       .def("__reduce__", [](DType t) { return info(t).name; });
   auto& stored = dtypes
                      .call_once_and_store_result([] {
-                       return std::array{py::cast(DType::qint8), py::cast(DType::quint8), py::cast(DType::qint32)};
+                       return std::array{py::cast(DType::qint8), py::cast(DType::quint8), py::cast(DType::qint32),
+                                         py::cast(DType::quint4x2)};
                      })
                      .get_stored();
-  for (DType t : {DType::qint8, DType::quint8, DType::qint32}) m.attr(info(t).name) = stored[static_cast<size_t>(t)];
+  for (DType t : {DType::qint8, DType::quint8, DType::qint32, DType::quint4x2})
+    m.attr(info(t).name) = stored[static_cast<size_t>(t)];
 
   py::native_enum<QScheme>(m, "qscheme", "enum.Enum", "How parameters are shared and chosen.")
       .value("per_tensor_affine", QScheme::per_tensor_affine)
@@ -137,20 +151,29 @@ scale : float or array of float
 zero_point : int or array of int
     Inside the range of `dtype`. With `axis`, one per channel.
 dtype : dtype
-    ``qint8``, ``quint8`` or ``qint32``.
+    ``qint8``, ``quint8``, ``qint32`` or ``quint4x2``.
 axis : int, optional
     The channel axis; None means per tensor.
+float_zero_point : bool
+    Per-channel zero points are float32 numbers, as embedding weights have them.
 
 Raises
 ------
 ValueError, TypeError
     Where one of these rules is broken.)")
       .def(py::init(&make_qparams), py::arg("scale"), py::arg("zero_point"), py::arg("dtype"),
-           py::arg("axis") = py::none())
+           py::arg("axis") = py::none(), py::arg("float_zero_point") = false)
       .def_property_readonly(
           "scale", [](const QParams& q) { return value_or_array(q, q.scales()); }, "float, or a float32 array.")
       .def_property_readonly(
-          "zero_point", [](const QParams& q) { return value_or_array(q, q.zero_points()); }, "int, or an int32 array.")
+          "zero_point",
+          [](const QParams& q) {
+            return q.has_float_zero_points() ? value_or_array(q, q.float_zero_points())
+                                             : value_or_array(q, q.zero_points());
+          },
+          "int, an int32 array, or a float32 array.")
+      .def_property_readonly("has_float_zero_point", &QParams::has_float_zero_points,
+                             "Whether zero points are float32 numbers (embedding weights).")
       .def_property_readonly(
           "dtype", [](const QParams& q) { return to_python(q.dtype()); }, "The element type.")
       .def_property_readonly(
@@ -159,7 +182,11 @@ ValueError, TypeError
       .def_property_readonly("is_per_channel", &QParams::per_channel, "Whether there is one pair per channel.")
       .def_property_readonly(
           "qscheme",
-          [](const QParams& q) { return q.per_channel() ? QScheme::per_channel_affine : QScheme::per_tensor_affine; },
+          [](const QParams& q) {
+            return !q.per_channel()            ? QScheme::per_tensor_affine
+                   : q.has_float_zero_points() ? QScheme::per_channel_affine_float_qparams
+                                               : QScheme::per_channel_affine;
+          },
           "per_tensor_affine or per_channel_affine.")
       .def("__eq__", [](const QParams& a,
                         const py::object& b) { return py::isinstance<QParams>(b) && a == b.cast<const QParams&>(); })
@@ -171,8 +198,9 @@ ValueError, TypeError
            })
       .def("__repr__", &QParams::repr)
       .def("__reduce__", [](const py::object& self) -> py::tuple {
-        return py::make_tuple(py::type::of(self), py::make_tuple(self.attr("scale"), self.attr("zero_point"),
-                                                                 self.attr("dtype"), self.attr("axis")));
+        return py::make_tuple(py::type::of(self),
+                              py::make_tuple(self.attr("scale"), self.attr("zero_point"), self.attr("dtype"),
+                                             self.attr("axis"), self.attr("has_float_zero_point")));
       });
 }
 

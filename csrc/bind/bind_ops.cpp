@@ -1,6 +1,7 @@
 // The operators. Their arithmetic is in docs/numerics.md.
 #include "bind/bind.h"
 #include "core/check.h"
+#include "isa/dispatch.h"
 
 namespace octensor::bind {
 namespace {
@@ -77,6 +78,67 @@ py::array matmul_integer(const py::array& a, const py::array& b, const py::objec
     std::fill_n(data, x.size(0) * y.size(1), 0);
     ops::matmul_integer(x, y, data);
   }
+  return out;
+}
+
+py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool reduce_range, bool relu) {
+  py::array keep;
+  const ops::FloatView view = float_view("linear_dynamic", "input", x, keep);
+  check(!view.shape.empty() && view.shape.back() == packed.matrix().k, "linear_dynamic: input: expected shape [..., ",
+        packed.matrix().k, "] (in_features of the weight), got ", to_text(view.shape));
+  Shape shape = view.shape;
+  shape.back() = packed.matrix().columns;
+  py::array_t<float> out(shape);
+  float* data = out.mutable_data();
+  {
+    py::gil_scoped_release unlocked;
+    const DefaultFloatEnvironment environment;
+    ops::linear_dynamic(view, packed, reduce_range, relu, data);
+  }
+  return out;
+}
+
+// A dense float32 array of the given shape, or an error that names it.
+py::array dense_floats(const char* op, const char* argument, const py::array& array, const Shape& shape) {
+  check<TypeError>(array.dtype().equal(py::dtype::of<float>()), op, ": ", argument, ": expected float32, got ",
+                   std::string(py::str(array.dtype())));
+  const Shape got(array.shape(), array.shape() + array.ndim());
+  check(got == shape, op, ": ", argument, ": expected shape ", to_text(shape), ", got ", to_text(got));
+  return py::array::ensure(array, py::array::c_style);
+}
+
+py::array curve(Curve which, const py::array& x) {
+  const Shape shape(x.shape(), x.shape() + x.ndim());
+  const py::array dense = dense_floats("curve", "input", x, shape);
+  py::array_t<float> out(shape);
+  kernel_table().curve(which, static_cast<const float*>(dense.data()), out.size(), out.mutable_data());
+  return out;
+}
+
+py::tuple lstm_cell(const py::array& gates, const py::array& c) {
+  check(c.ndim() == 2, "lstm_cell: c: expected shape [N, H], got ", c.ndim(), " dimensions");
+  const int64_t n = c.shape(0), hidden = c.shape(1);
+  const py::array g = dense_floats("lstm_cell", "gates", gates, {n, 4 * hidden});
+  const py::array state = dense_floats("lstm_cell", "c", c, {n, hidden});
+  py::array_t<float> h_out(Shape{n, hidden}), c_out(Shape{n, hidden});
+  for (int64_t i = 0; i < n; ++i)
+    kernel_table().lstm_cell(static_cast<const float*>(g.data()) + i * 4 * hidden,
+                             static_cast<const float*>(state.data()) + i * hidden, hidden,
+                             h_out.mutable_data() + i * hidden, c_out.mutable_data() + i * hidden);
+  return py::make_tuple(h_out, c_out);
+}
+
+py::array gru_cell(const py::array& gi, const py::array& gh, const py::array& h) {
+  check(h.ndim() == 2, "gru_cell: h: expected shape [N, H], got ", h.ndim(), " dimensions");
+  const int64_t n = h.shape(0), hidden = h.shape(1);
+  const py::array x = dense_floats("gru_cell", "gi", gi, {n, 3 * hidden});
+  const py::array y = dense_floats("gru_cell", "gh", gh, {n, 3 * hidden});
+  const py::array state = dense_floats("gru_cell", "h", h, {n, hidden});
+  py::array_t<float> out(Shape{n, hidden});
+  for (int64_t i = 0; i < n; ++i)
+    kernel_table().gru_cell(
+        static_cast<const float*>(x.data()) + i * 3 * hidden, static_cast<const float*>(y.data()) + i * 3 * hidden,
+        static_cast<const float*>(state.data()) + i * hidden, hidden, out.mutable_data() + i * hidden);
   return out;
 }
 
@@ -188,25 +250,75 @@ ValueError
       py::arg("input"), py::arg("packed"), py::arg("qparams").none(false), py::arg("relu") = false, Unlocked(),
       "``x [..., K]`` times the weight transposed, plus bias, requantized; see docs/numerics.md.");
 
-  auto conv = py::class_<PackedConv2d>(m, "PackedConv2d",
-                                       "A convolution's weight [O, C / groups, kh, kw] made ready for the kernels.");
-  conv.def(py::init([](const QTensor& weight, const py::object& bias, Pair stride, Pair padding, Pair dilation,
-                       int64_t groups) {
-             return std::make_unique<PackedConv2d>(weight, float_vector("conv2d", "bias", bias), stride, padding,
-                                                   dilation, groups);
-           }),
-           py::arg("weight"), py::arg("bias"), py::arg("stride") = Pair{1, 1}, py::arg("padding") = Pair{0, 0},
-           py::arg("dilation") = Pair{1, 1}, py::arg("groups") = 1);
-  bind_packed(conv);
-  conv.def_readonly("stride", &PackedConv2d::stride)
-      .def_readonly("padding", &PackedConv2d::padding)
-      .def_readonly("dilation", &PackedConv2d::dilation)
-      .def_readonly("groups", &PackedConv2d::groups);
+  m.def("linear_dynamic", &linear_dynamic, py::arg("input"), py::arg("packed"), py::arg("reduce_range") = false,
+        py::arg("relu") = false,
+        R"(A linear layer on float32 input, quantized on the fly.
+
+The whole input is quantized to quint8 with the parameters that :func:`choose_qparams` gives for its range; the
+result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
+
+Raises
+------
+ValueError
+    Where the input holds NaN or an infinity, or shapes do not fit.)");
   m.def(
-      "conv2d",
-      [](const QTensor& x, const PackedConv2d& w, QParamsArg q, bool relu) { return ops::conv2d(x, w, q, relu); },
+      "choose_qparams",
+      [](float lo, float hi, DType dtype, bool reduce_range) {
+        return std::make_shared<QParams>(*ops::choose_qparams(lo, hi, dtype, reduce_range));
+      },
+      py::arg("lo"), py::arg("hi"), py::arg("dtype"), py::arg("reduce_range") = false,
+      "Parameters of an 8-bit dtype for values in [lo, hi], as dynamic quantization chooses them.");
+
+  m.def(
+      "exp", [](const py::array& x) { return curve(Curve::exp, x); }, py::arg("input"),
+      "exp of float32 numbers, the same bits on every CPU.");
+  m.def(
+      "sigmoid", [](const py::array& x) { return curve(Curve::sigmoid, x); }, py::arg("input"),
+      "1 / (1 + exp(-x)) of float32 numbers, the same bits on every CPU.");
+  m.def(
+      "tanh", [](const py::array& x) { return curve(Curve::tanh, x); }, py::arg("input"),
+      "tanh of float32 numbers, the same bits on every CPU.");
+  m.def("lstm_cell", &lstm_cell, py::arg("gates"), py::arg("c"),
+        "One LSTM step from its gates [N, 4H] (i, f, g, o before their nonlinearity) and cell state [N, H]: (h, c).");
+  m.def("gru_cell", &gru_cell, py::arg("gi"), py::arg("gh"), py::arg("h"),
+        "One GRU step from the input's and the hidden state's parts [N, 3H] (r, z, n) and the state [N, H].");
+
+  using Object = const py::object&;
+  auto conv = py::class_<PackedConv>(m, "PackedConv",
+                                     "A convolution's weight made ready for the kernels: [O, C / groups, k...], or "
+                                     "[C, O / groups, k...] when transposed; 1 to 3 spatial axes.");
+  conv.def(py::init(
+               [](const QTensor& weight, Object bias, Object stride, Object padding, Object dilation, int64_t groups) {
+                 return std::make_unique<PackedConv>(PackedConv::conv(
+                     weight, float_vector("conv", "bias", bias), integers("conv: stride", stride),
+                     integers("conv: padding", padding), integers("conv: dilation", dilation), groups));
+               }),
+           py::arg("weight"), py::arg("bias"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+           py::arg("groups"))
+      .def_static(
+          "transposed",
+          [](const QTensor& weight, Object bias, Object stride, Object padding, Object output_padding, Object dilation,
+             int64_t groups) {
+            return std::make_unique<PackedConv>(PackedConv::transposed(
+                weight, float_vector("conv_transpose", "bias", bias), integers("conv_transpose: stride", stride),
+                integers("conv_transpose: padding", padding),
+                integers("conv_transpose: output_padding", output_padding),
+                integers("conv_transpose: dilation", dilation), groups));
+          },
+          py::arg("weight"), py::arg("bias"), py::arg("stride"), py::arg("padding"), py::arg("output_padding"),
+          py::arg("dilation"), py::arg("groups"), "The weight of a transposed convolution.");
+  bind_packed(conv);
+  conv.def_readonly("stride", &PackedConv::stride, "One value per spatial axis.")
+      .def_readonly("padding", &PackedConv::padding, "One value per spatial axis.")
+      .def_readonly("output_padding", &PackedConv::output_padding,
+                    "One value per spatial axis; empty unless transposed.")
+      .def_readonly("dilation", &PackedConv::dilation, "One value per spatial axis.")
+      .def_readonly("groups", &PackedConv::groups, "Number of groups.")
+      .def_readonly("is_transposed", &PackedConv::is_transposed, "Whether this is a transposed convolution.");
+  m.def(
+      "conv", [](const QTensor& x, const PackedConv& w, QParamsArg q, bool relu) { return ops::conv(x, w, q, relu); },
       py::arg("input"), py::arg("packed"), py::arg("qparams").none(false), py::arg("relu") = false, Unlocked(),
-      "2-D convolution of ``x [N, C, H, W]``, requantized; padding is real 0. The result is channels-last.");
+      "Convolution of ``x [N, C, ...]``, requantized; padding is real 0. The result is channels-last.");
 
   m.def("max_pool2d", &ops::max_pool2d, py::arg("input"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
         py::arg("dilation"), py::arg("ceil_mode"), Unlocked(), "Largest code of each window; same parameters.");

@@ -22,19 +22,11 @@ Shape byte_strides(const QTensor& q) {
   return s;
 }
 
+// f(2, 3) or f((2, 3)).
 Shape shape_argument(const char* op, const py::args& args) {
   const py::object first = args.size() == 1 ? py::object(args[0]) : py::none();
   const bool packed = py::isinstance<py::tuple>(first) || py::isinstance<py::list>(first);
-  Shape shape;
-  for (auto item : packed ? first.cast<py::sequence>() : py::sequence(args)) {
-    const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
-    const int64_t size = number ? PyLong_AsLongLong(number.ptr()) : 0;
-    const bool is_integer = !PyErr_Occurred();
-    PyErr_Clear();
-    check<TypeError>(is_integer, op, ": shape: expected integers, got ", std::string(py::str(item)));
-    shape.push_back(size);
-  }
-  return shape;
+  return integers(text(op, ": shape"), packed ? first : py::object(args));
 }
 
 QTensor unsqueeze(const QTensor& q, int axis) {
@@ -113,7 +105,7 @@ py::tuple reduce(const QTensor& q, int protocol) {
   const py::array codes = as_array(flat);
   py::object data =
       protocol >= 5 ? py::module_::import("pickle").attr("PickleBuffer")(codes) : py::object(codes.attr("tobytes")());
-  return py::make_tuple(py::module_::import("octensor._C").attr("_rebuild_qtensor"),
+  return py::make_tuple(py::module_::import("octensor.qtensor").attr("_rebuild"),
                         py::make_tuple(data, to_tuple(q.shape()), last, std::make_shared<QParams>(q.qparams())));
 }
 
@@ -129,16 +121,34 @@ QTensor rebuild(const py::object& data, Shape shape, bool channels_last, QParams
 
 }  // namespace
 
+std::vector<int64_t> integers(const std::string& where, const py::object& values) {
+  check<TypeError>(py::isinstance<py::tuple>(values) || py::isinstance<py::list>(values), where,
+                   ": expected a tuple or list of integers, got ", std::string(py::str(py::type::of(values))));
+  std::vector<int64_t> out;
+  for (auto item : py::iter(values)) {
+    const py::object number = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
+    const int64_t size = number ? PyLong_AsLongLong(number.ptr()) : 0;
+    const bool is_integer = !PyErr_Occurred();
+    PyErr_Clear();
+    check<TypeError>(is_integer, where, ": expected integers, got ", std::string(py::str(item)));
+    out.push_back(size);
+  }
+  return out;
+}
+
 py::tuple to_tuple(const Shape& shape) {
   py::tuple t(shape.size());
   for (size_t i = 0; i < shape.size(); ++i) t[i] = shape[i];
   return t;
 }
 
-py::array as_array(const QTensor& q) {
+py::array as_array(const QTensor& q, bool writable) {
+  check(!writable || q.storage().writable,
+        "QTensor: expected memory that may be written, got a tensor over a read-only "
+        "array; clone() it first");
   const py::capsule owner(new StoragePtr(q.storage()), [](void* p) { delete static_cast<StoragePtr*>(p); });
   py::array array(numpy_dtype(q.dtype()), q.shape(), byte_strides(q), q.bytes(), owner);
-  array.attr("setflags")(py::arg("write") = false);
+  if (!writable) array.attr("setflags")(py::arg("write") = false);
   return array;
 }
 
@@ -154,7 +164,10 @@ QTensor from_array(const char* op, const py::array& array, QParamsPtr qparams) {
   Shape shape(a.shape(), a.shape() + a.ndim()), strides(a.strides(), a.strides() + a.ndim());
   for (auto& s : strides) s /= item;
   auto* data = static_cast<uint8_t*>(const_cast<void*>(a.data()));
-  return QTensor(borrow(data, keep_alive(a)), data, std::move(shape), std::move(strides), std::move(qparams));
+  if (qparams->dtype() == DType::quint4x2)
+    check(a.size() == 0 || a.attr("max")().cast<int>() <= 15, op, ": array: expected codes of quint4x2 in [0, 15]");
+  return QTensor(borrow(data, keep_alive(a), a.writeable()), data, std::move(shape), std::move(strides),
+                 std::move(qparams));
 }
 
 void bind_qtensor(py::module_& m) {
@@ -233,8 +246,19 @@ ValueError
           },
           "The channel axis of a per-channel quantized tensor.")
       .def(
-          "int_repr", [](const QTensor& q) { return as_array(q); },
-          "The integer codes as a read-only array that shares this tensor's memory.")
+          "int_repr",
+          [](const QTensor& q) -> py::array {
+            if (q.dtype() != DType::quint4x2) return as_array(q);
+            // PyTorch's form: flat, two codes to a byte, the first in the low nibble.
+            const QTensor codes = q.to(Layout::contiguous);
+            py::array_t<uint8_t> packed((q.numel() + 1) / 2);
+            std::fill_n(packed.mutable_data(), packed.size(), uint8_t{0});
+            for (int64_t i = 0; i < q.numel(); ++i)
+              packed.mutable_data()[i / 2] |= static_cast<uint8_t>(codes.bytes()[i] << (i % 2 * 4));
+            return packed;
+          },
+          "The integer codes as a read-only array that shares this tensor's memory; for quint4x2 a flat array of two "
+          "codes to a byte.")
       .def(
           "size",
           [](const QTensor& q, std::optional<int64_t> dim) -> py::object {
@@ -306,6 +330,12 @@ ValueError
           py::arg("memory_format") = py::none(), "Whether the elements are dense in that layout.")
       .def("clone", &QTensor::clone, "A copy with storage of its own.")
       .def("equal", &QTensor::equal, py::arg("other"), "Whether parameters, shape and every code agree.")
+      .def(
+          "_writable", [](const QTensor& q) { return as_array(q, true); },
+          "The codes as an array that may be written; ValueError over read-only memory.")
+      .def(
+          "_assign", [](QTensor& self, const QTensor& other) { self = other; }, py::arg("other"),
+          "Become a view of what `other` views.")
       .def("__getitem__", &get_item, py::arg("index"))
       .def("__len__",
            [](const QTensor& q) {
@@ -320,7 +350,7 @@ ValueError
            [](const QTensor& q, const py::kwargs& options) { return as_array(q).attr("__dlpack__")(**options); })
       .def("__dlpack_device__", [](const QTensor&) { return py::make_tuple(1, 0); })
       .def_buffer([](QTensor& q) {
-        const char* format = q.dtype() == DType::qint8 ? "b" : q.dtype() == DType::quint8 ? "B" : "i";
+        const char* format = q.dtype() == DType::qint8 ? "b" : is_byte(q.dtype()) ? "B" : "i";
         return py::buffer_info(q.bytes(), static_cast<py::ssize_t>(q.itemsize()), format, q.ndim(), q.shape(),
                                byte_strides(q), true);
       });

@@ -15,6 +15,7 @@ PYBIND11_MODULE(_C, m) {
       py::set_error(PyExc_ValueError, e.what());
     }
   });
+  m.attr("__version__") = OCTENSOR_VERSION;
   bind::bind_dtype(m);
   bind::bind_qtensor(m);
   bind::bind_ops(m);

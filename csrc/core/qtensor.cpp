@@ -187,15 +187,7 @@ QTensor QTensor::slice(int axis, int64_t start, int64_t length, int64_t step) co
   shape[axis] = length;
   strides[axis] *= step;
   QParamsPtr q = qparams_;
-  if (q->axis() == axis) {
-    std::vector<float> s;
-    std::vector<int32_t> z;
-    for (int64_t i = 0; i < length; ++i) {
-      s.push_back(q->scales()[start + i * step]);
-      z.push_back(q->zero_points()[start + i * step]);
-    }
-    q = std::make_shared<QParams>(std::move(s), std::move(z), q->dtype(), axis);
-  }
+  if (q->axis() == axis) q = std::make_shared<QParams>(q->sliced(start, length, step));
   uint8_t* data = length ? data_ + start * strides_[axis] * static_cast<int64_t>(itemsize()) : data_;
   return QTensor(storage_, data, std::move(shape), std::move(strides), std::move(q));
 }
@@ -203,7 +195,7 @@ QTensor QTensor::slice(int axis, int64_t start, int64_t length, int64_t step) co
 QTensor QTensor::select(int axis, int64_t index) const {
   QParamsPtr q = qparams_;
   if (q->axis() == axis)  // one channel of a per-channel tensor is a per-tensor one
-    q = std::make_shared<QParams>(std::vector{q->scales()[index]}, std::vector{q->zero_points()[index]}, q->dtype());
+    q = std::make_shared<QParams>(q->channel(index));
   else if (q->axis() > axis)
     q = std::make_shared<QParams>(q->with_axis(q->axis() - 1));
   Shape shape = shape_, strides = strides_;

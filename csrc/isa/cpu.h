@@ -7,8 +7,10 @@
 namespace octensor {
 
 struct CpuFeatures {
-  bool avx2 = false;  // with FMA, and YMM state saved by the operating system
-  bool neon = false;  // the aarch64 baseline
+  bool avx2 = false;        // with FMA, and YMM state saved by the operating system
+  bool avx512vnni = false;  // with F, BW, VL, DQ, and the whole ZMM and mask state saved
+  bool neondot = false;     // sdot, udot
+  bool neon = false;        // the aarch64 baseline
 };
 
 const CpuFeatures& cpu_features();

@@ -8,12 +8,18 @@
 
 namespace octensor {
 
-extern const KernelTable table_scalar, table_avx2, table_neon;
+extern const KernelTable table_scalar, table_avx2, table_avx512vnni, table_neon, table_neondot;
 
 const std::vector<IsaRow>& isa_rows() {
   static const std::vector<IsaRow> rows = {
+#if OCTENSOR_HAS_AVX512VNNI
+      {"avx512vnni", &table_avx512vnni, [] { return cpu_features().avx512vnni; }},
+#endif
 #if OCTENSOR_HAS_AVX2
       {"avx2", &table_avx2, [] { return cpu_features().avx2; }},
+#endif
+#if OCTENSOR_HAS_NEONDOT
+      {"neondot", &table_neondot, [] { return cpu_features().neondot; }},
 #endif
 #if OCTENSOR_HAS_NEON
       {"neon", &table_neon, [] { return cpu_features().neon; }},

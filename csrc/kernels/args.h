@@ -9,6 +9,8 @@ namespace octensor {
 // padded with zeros to whole panels and whole groups.
 struct GemmTile {
   int rows, panel, group, lanes;
+  int activation;     // bytes of a packed activation: 2, code minus zero point; 1, the code itself ...
+  bool signed_bytes;  // ... as int8 or as uint8 (simd/scalar.h)
 };
 
 // int32 accumulator -> 8-bit code, per output channel c:
@@ -23,7 +25,7 @@ struct Requantize {
 
 // One block of rows times all panels of one weight matrix.
 struct GemmArgs {
-  const int16_t* a;  // rows x k, already minus the zero point; row stride lda, k padded to whole groups
+  const void* a;  // rows x k packed activations; row stride lda, k padded to whole groups
   int64_t rows, lda;
   const int8_t* b;  // packed panels, first column first
   int64_t columns;  // valid columns from b's first panel on
@@ -31,9 +33,14 @@ struct GemmArgs {
   // Weight zero points: subtracts row_sums[i] * weight_zero[j]; both null when all are zero.
   const int32_t* row_sums;
   const int32_t* weight_zero;
-  Requantize requantize;  // used when `codes` is set; pointers at b's first column
-  uint8_t* codes;         // out, row stride ldc: 8-bit codes ...
-  int32_t* sums;          // ... or the int32 sums themselves
+  const int32_t* column_offset;  // added to every sum of a column, padded to whole panels; null: zeros
+  Requantize requantize;         // used when `codes` is set; pointers at b's first column
+  // Out, row stride ldc. One of: 8-bit codes, the int32 sums themselves, or reals sum * multiplier + bias.
+  uint8_t* codes;
+  int32_t* sums;
+  float* reals;
+  const float* real_multiplier;  // per column, with `reals`
+  const float* real_bias;        // per column, or null
   int64_t ldc;
   int32_t* scratch;  // at least rows * panel int32
 };

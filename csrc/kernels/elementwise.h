@@ -5,6 +5,7 @@
 //   dequantize  x = float(q - zero_point) * scale
 //   add         clamp(round_half_even(((a - za) * sa + (b - zb) * sb) / so), lo, hi) + zo
 //   mul         clamp(round_half_even(float((a - za) * (b - zb)) * m), lo, hi) + zo
+//   range       smallest and largest of n floats and 0; not finite if any of them is not
 #pragma once
 #include "kernels/args.h"
 #include "kernels/requantize.h"
@@ -29,6 +30,38 @@ void quantize(const float* x, int64_t n, float scale, int32_t zero_point, float 
     S::store_codes(q, codes(tail));
     for (int64_t t = i; t < n; ++t) out[t] = q[t - i];
   }
+}
+
+// Widens [lo, hi], which holds 0, to hold all of x. A NaN or infinity makes both NaN.
+template <class S>
+void range(const float* x, int64_t n, float* lo, float* hi) {
+  constexpr int kLanes = S::kLanes;
+  const typename S::F32 zero = S::fset(0.0f);
+  typename S::F32 low = S::fset(*lo), high = S::fset(*hi), poison = zero;
+  auto take = [&](const float* p) [[gnu::always_inline]] {
+    const typename S::F32 v = S::fload(p), number = S::nan_to_zero(v);
+    low = S::fmin(low, number);
+    high = S::fmax(high, number);
+    poison = S::fadd(poison, S::fmul(v, zero));  // NaN and infinities times 0 are NaN and stay
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) take(x + i);
+  if (i < n) {
+    float tail[kLanes] = {};
+    for (int64_t t = i; t < n; ++t) tail[t - i] = x[t];
+    take(tail);
+  }
+  float l[kLanes], h[kLanes], p[kLanes], bad = 0.0f;
+  S::fstore(l, low);
+  S::fstore(h, high);
+  S::fstore(p, poison);
+  for (int t = 0; t < kLanes; ++t) {
+    *lo = l[t] < *lo ? l[t] : *lo;
+    *hi = h[t] > *hi ? h[t] : *hi;
+    bad += p[t];
+  }
+  *lo += bad;
+  *hi += bad;
 }
 
 template <class S, bool Signed>

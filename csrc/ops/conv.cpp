@@ -1,5 +1,6 @@
-// conv2d: patches gathered straight from the channels-last input into the GEMM's packed rows (no
-// im2col matrix in memory), and depthwise convolution by indirection.
+// Convolutions of one to three spatial axes, ordinary and transposed: one walk (ops/packed.h), two ways.
+// Patches are gathered straight from the channels-last input into the GEMM's packed rows (no im2col
+// matrix in memory); depthwise convolution goes through a list of tap addresses.
 #include <algorithm>
 #include <cstring>
 
@@ -14,130 +15,145 @@ namespace {
 
 // Everything about one call that both paths need. Offsets are in bytes: codes are 8-bit.
 struct Geometry {
-  const PackedConv2d& w;
+  const PackedConv& w;
   const uint8_t* x;
-  int64_t batch, channels, height, width;  // input
-  int64_t stride_n, stride_h, stride_w;    // of the input's memory, channels adjacent
-  int64_t out_height, out_width;
+  int64_t batch, channels;
+  Triple size, out_size;
+  int64_t image_stride;
+  Triple stride;  // of the input's memory; channels are adjacent
   bool is_signed;
   int32_t zero_point;
 
-  const uint8_t* pixel(int64_t n, int64_t h, int64_t w_) const {
-    return h < 0 || h >= height || w_ < 0 || w_ >= width ? nullptr : x + n * stride_n + h * stride_h + w_ * stride_w;
+  // Where output o's tap t reads along an axis; -1 where that is real 0.
+  int64_t source(int axis, int64_t o, int64_t t) const {
+    int64_t at = o * w.step[axis] - w.lead[axis] + t * w.reach[axis];
+    if (at < 0) return -1;
+    if (w.upsample[axis] > 1) {
+      if (at % w.upsample[axis]) return -1;
+      at /= w.upsample[axis];
+    }
+    return at < size[axis] ? at : -1;
   }
 };
 
-int64_t output_size(const char* axis, int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
-  const int64_t reach = dilation * (kernel - 1) + 1;
-  check(size + 2 * padding >= reach, "conv2d: input: expected a padded ", axis, " of at least ", reach,
-        " (dilated kernel), got ", size, " + 2 * ", padding);
-  return (size + 2 * padding - reach) / stride + 1;
-}
-
-// One output pixel's patch, row by row of the kernel; taps that lie side by side in memory are one run.
-void pack_patch(const Geometry& g, const KernelTable& table, int64_t row, int64_t group, int16_t* out) {
-  const PackedConv2d& w = g.w;
-  const int64_t channels = g.channels / w.groups, first = group * channels;
-  const int64_t ow = row % g.out_width, oh = row / g.out_width % g.out_height, n = row / g.out_width / g.out_height;
-  const int64_t h0 = oh * w.stride[0] - w.padding[0], w0 = ow * w.stride[1] - w.padding[1];
-  const bool adjacent = w.dilation[1] == 1 && g.stride_w == channels && w.groups == 1;
-  const int64_t columns = w.kernel[1] * channels;
-  for (int64_t i = 0; i < w.kernel[0]; ++i, out += columns) {
-    const int64_t h = h0 + i * w.dilation[0];
-    if (h < 0 || h >= g.height) {
-      std::memset(out, 0, columns * sizeof *out);
-    } else if (adjacent) {
-      const int64_t lo = std::clamp<int64_t>(-w0, 0, w.kernel[1]), hi = std::clamp(g.width - w0, lo, w.kernel[1]);
-      std::memset(out, 0, lo * channels * sizeof *out);
-      if (hi > lo)
-        table.pack_codes(g.pixel(n, h, w0 + lo), g.is_signed, (hi - lo) * channels, g.zero_point, out + lo * channels);
-      std::memset(out + hi * channels, 0, (w.kernel[1] - hi) * channels * sizeof *out);
-    } else {
-      for (int64_t j = 0; j < w.kernel[1]; ++j) {
-        const uint8_t* pixel = g.pixel(n, h, w0 + j * w.dilation[1]);
-        if (pixel)
-          table.pack_codes(pixel + first, g.is_signed, channels, g.zero_point, out + j * channels);
-        else
-          std::memset(out + j * channels, 0, channels * sizeof *out);
+// One output position's patch; taps that lie side by side in memory are one run.
+void pack_patch(const Geometry& g, const CodePacker& packer, int64_t row, int64_t group, uint8_t* out) {
+  const PackedConv& w = g.w;
+  const int64_t channels = g.channels / w.groups;
+  const int64_t o2 = row % g.out_size[2], o1 = row / g.out_size[2] % g.out_size[1],
+                o0 = row / g.out_size[2] / g.out_size[1] % g.out_size[0],
+                n = row / g.out_size[2] / g.out_size[1] / g.out_size[0];
+  const bool adjacent = w.reach[2] == 1 && w.upsample[2] == 1 && g.stride[2] == channels && w.groups == 1;
+  const int64_t start = o2 * w.step[2] - w.lead[2];
+  const int64_t lo = std::clamp<int64_t>(-start, 0, w.kernel[2]), hi = std::clamp(g.size[2] - start, lo, w.kernel[2]);
+  for (int64_t t0 = 0; t0 < w.kernel[0]; ++t0) {
+    const int64_t i0 = g.source(0, o0, t0);
+    for (int64_t t1 = 0; t1 < w.kernel[1]; ++t1) {
+      const int64_t i1 = i0 < 0 ? -1 : g.source(1, o1, t1);
+      if (i1 < 0) {
+        out = packer.padding(w.kernel[2] * channels, out);
+        continue;
+      }
+      const uint8_t* from = g.x + n * g.image_stride + i0 * g.stride[0] + i1 * g.stride[1] + group * channels;
+      if (adjacent) {
+        out = packer.padding(lo * channels, out);
+        if (hi > lo) out = packer.codes(from + (start + lo) * channels, (hi - lo) * channels, out);
+        out = packer.padding((w.kernel[2] - hi) * channels, out);
+        continue;
+      }
+      for (int64_t t2 = 0; t2 < w.kernel[2]; ++t2) {
+        const int64_t i2 = g.source(2, o2, t2);
+        out = i2 >= 0 ? packer.codes(from + i2 * g.stride[2], channels, out) : packer.padding(channels, out);
       }
     }
   }
 }
 
-// One task per output row: its tap addresses, then all its pixels in one kernel call.
+// One task per line of outputs: its tap addresses, then all its positions in one kernel call.
 void depthwise(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams, bool relu,
                uint8_t* out) {
-  const PackedConv2d& w = g.w;
+  const PackedConv& w = g.w;
   const auto weights = w.depthwise(table);
-  const int64_t taps = w.matrix().k, pairs = (taps + 1) / 2, padded = weights->size() / std::max<int64_t>(pairs * 2, 1);
+  const int64_t taps = w.matrix().k, pairs = (taps + 1) / 2;
+  const int64_t padded = static_cast<int64_t>(weights->size()) / (pairs * 2);
   const std::vector<uint8_t> padding(g.channels, static_cast<uint8_t>(g.zero_point));
   // Every tap counts in the sum, padding as the zero point itself: fold -zx * sum(w) into the bias.
   std::vector<int32_t> bias(epilogue.bias);
   for (int64_t c = 0; c < g.channels; ++c) {
-    int32_t sum = 0;
-    for (int64_t t = 0; t < taps; ++t) sum += (*weights)[(t / 2 * padded + c) * 2 + t % 2];
-    bias[c] = static_cast<int32_t>(static_cast<uint32_t>(bias[c]) -
-                                   static_cast<uint32_t>(sum) * static_cast<uint32_t>(g.zero_point));
+    uint32_t sum = 0;
+    for (int64_t t = 0; t < taps; ++t) sum += static_cast<uint32_t>((*weights)[(t / 2 * padded + c) * 2 + t % 2]);
+    bias[c] = static_cast<int32_t>(static_cast<uint32_t>(bias[c]) - sum * static_cast<uint32_t>(g.zero_point));
   }
   Requantize requantize = requantize_of(epilogue, qparams, relu, 0);
   requantize.bias = bias.data();
-  parallel_for(g.batch * g.out_height, [&](int64_t task) {
-    const int64_t n = task / g.out_height, oh = task % g.out_height;
-    std::vector<const uint8_t*> addresses(g.out_width * pairs * 2, padding.data());
-    for (int64_t ow = 0; ow < g.out_width; ++ow)
-      for (int64_t t = 0; t < taps; ++t) {
-        const uint8_t* p = g.pixel(n, oh * w.stride[0] - w.padding[0] + t / w.kernel[1] * w.dilation[0],
-                                   ow * w.stride[1] - w.padding[1] + t % w.kernel[1] * w.dilation[1]);
-        if (p) addresses[ow * pairs * 2 + t] = p;
+  const int64_t lines = g.out_size[0] * g.out_size[1], width = g.out_size[2];
+  parallel_for(g.batch * lines, [&](int64_t task) {
+    const uint8_t* image = g.x + task / lines * g.image_stride;
+    const int64_t o0 = task % lines / g.out_size[1], o1 = task % g.out_size[1];
+    std::vector<const uint8_t*> addresses(width * pairs * 2, padding.data());
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t i0 = g.source(0, o0, t / w.kernel[2] / w.kernel[1]);
+      const int64_t i1 = g.source(1, o1, t / w.kernel[2] % w.kernel[1]);
+      if (i0 < 0 || i1 < 0) continue;
+      for (int64_t o2 = 0; o2 < width; ++o2) {
+        const int64_t i2 = g.source(2, o2, t % w.kernel[2]);
+        if (i2 >= 0) addresses[o2 * pairs * 2 + t] = image + i0 * g.stride[0] + i1 * g.stride[1] + i2 * g.stride[2];
       }
+    }
     table.depthwise({.taps = addresses.data(),
-                     .pixels = g.out_width,
+                     .pixels = width,
                      .tap_pairs = pairs,
                      .weights = weights->data(),
                      .channels = g.channels,
                      .padded_channels = padded,
                      .is_signed = g.is_signed,
                      .requantize = requantize,
-                     .out = out + task * g.out_width * g.channels,
+                     .out = out + task * width * g.channels,
                      .out_stride = g.channels});
   });
 }
 
 }  // namespace
 
-QTensor conv2d(const QTensor& input, const PackedConv2d& w, QParamsPtr qparams, bool relu) {
-  check_image("conv2d", input);
-  check_activation("conv2d", "input", input);
-  check_output("conv2d", *qparams);
-  check(input.size(1) == w.weight().size(1) * w.groups, "conv2d: input: expected ", w.weight().size(1) * w.groups,
-        " channels (weight ", w.weight().shape_text(), ", groups ", w.groups, "), got shape ", input.shape_text());
-  const int64_t oh = output_size("height", input.size(2), w.kernel[0], w.stride[0], w.padding[0], w.dilation[0]);
-  const int64_t ow = output_size("width", input.size(3), w.kernel[1], w.stride[1], w.padding[1], w.dilation[1]);
+QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool relu) {
+  const char* op = w.op();
+  const int64_t channels = w.matrix().k / (w.kernel[0] * w.kernel[1] * w.kernel[2]) * w.groups;
+  check(input.ndim() == 2 + w.spatial, op, ": input: expected shape [N, C] and ", w.spatial,
+        w.spatial == 1 ? " spatial axis" : " spatial axes", ", got ", input.shape_text());
+  check_activation(op, "input", input);
+  check_output(op, *qparams);
+  check(input.size(1) == channels, op, ": input: expected ", channels, " channels (weight ", w.weight().shape_text(),
+        ", groups ", w.groups, "), got shape ", input.shape_text());
+  const int lead = 3 - w.spatial;
+  Triple size{1, 1, 1};
+  for (int i = 0; i < w.spatial; ++i) size[lead + i] = input.size(2 + i);
+  const Triple out_size = w.output_size(size);
   const auto epilogue = w.epilogue(input.qparams(), *qparams);
-  const int64_t out_channels = w.weight().size(0);
-  QTensor out = QTensor::empty({input.size(0), out_channels, oh, ow}, qparams, Layout::channels_last);
+  const int64_t out_channels = w.matrix().groups * w.matrix().columns;
+  Shape shape{input.size(0), out_channels};
+  shape.insert(shape.end(), out_size.begin() + lead, out_size.end());
+  QTensor out = QTensor::empty(std::move(shape), qparams, Layout::channels_last);
   if (out.numel() == 0) return out;
 
   const QTensor x = input.stride(1) == 1 || input.size(1) == 1 ? input : input.to(Layout::channels_last);
-  const Geometry g{.w = w,
-                   .x = x.bytes(),
-                   .batch = x.size(0),
-                   .channels = x.size(1),
-                   .height = x.size(2),
-                   .width = x.size(3),
-                   .stride_n = x.stride(0),
-                   .stride_h = x.stride(2),
-                   .stride_w = x.stride(3),
-                   .out_height = oh,
-                   .out_width = ow,
-                   .is_signed = is_signed8(x.dtype()),
-                   .zero_point = x.qparams().zero_point()};
+  Geometry g{.w = w,
+             .x = x.bytes(),
+             .batch = x.size(0),
+             .channels = channels,
+             .size = size,
+             .out_size = out_size,
+             .image_stride = x.stride(0),
+             .stride = {0, 0, 0},
+             .is_signed = is_signed8(x.dtype()),
+             .zero_point = x.qparams().zero_point()};
+  for (int i = 0; i < w.spatial; ++i) g.stride[lead + i] = x.stride(2 + i);
   const KernelTable& table = kernel_table();
-  if (w.groups == g.channels && out_channels == g.channels && w.groups > 1) {
+  if (w.groups == channels && out_channels == channels && w.groups > 1) {
     depthwise(g, table, *epilogue, *qparams, relu, out.bytes());
   } else {
-    run_gemm(table, w, g.batch * oh * ow,
-             [&](int64_t row, int64_t group, int16_t* to) { pack_patch(g, table, row, group, to); },
+    const CodePacker packer(table, x.qparams());
+    run_gemm(packer, w, g.batch * out_size[0] * out_size[1] * out_size[2],
+             [&](int64_t row, int64_t group, uint8_t* to) { pack_patch(g, packer, row, group, to); },
              {.codes = out.bytes(),
               .stride = out_channels,
               .epilogue = epilogue.get(),

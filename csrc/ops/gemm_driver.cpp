@@ -38,16 +38,25 @@ Requantize requantize_of(const Epilogue& epilogue, const QParams& qparams, bool 
           .zero_point = z};
 }
 
-void run_gemm(const KernelTable& table, const PackedWeight& weight, int64_t rows, const RowPacker& pack,
+CodePacker::CodePacker(const KernelTable& table_, const QParams& qparams)
+    : table(table_), is_signed(is_signed8(qparams.dtype())), zero_point(qparams.zero_point()) {
+  // Flipping the top bit adds 128 to a signed code and takes 128 from an unsigned one.
+  const int32_t flip = is_signed == table.tile.signed_bytes ? 0 : is_signed ? 128 : -128;
+  packed_zero = table.tile.activation == 1 ? zero_point + flip : 0;
+}
+
+void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows, const RowPacker& pack,
               const GemmOutput& out) {
+  const KernelTable& table = packer.table;
   const WeightMatrix& m = weight.matrix();
   const GemmTile tile = table.tile;
   if (rows == 0 || m.columns == 0) return;
   const auto panels = weight.panels(table);
   const int64_t k_groups = (m.k + tile.group - 1) / tile.group;
   // 64 bytes more than needed keep rows off the same cache sets when k is a power of two.
-  const int64_t lda = round_up(std::max<int64_t>(m.k, 1), 32) + 32;
-  const int64_t fit = kBlockBytes / static_cast<int64_t>(lda * sizeof(int16_t));
+  const int64_t line = 64 / tile.activation;
+  const int64_t lda = round_up(std::max<int64_t>(m.k, 1), line) + line;
+  const int64_t fit = kBlockBytes / (lda * tile.activation);
   const int64_t block =
       std::min(rows, std::clamp(fit / tile.rows * tile.rows, int64_t{tile.rows}, round_up(kMaxBlockRows, tile.rows)));
   const int64_t blocks = (rows + block - 1) / block, panel_count = (m.columns + tile.panel - 1) / tile.panel;
@@ -56,13 +65,23 @@ void run_gemm(const KernelTable& table, const PackedWeight& weight, int64_t rows
   const int64_t wanted = threads == 1 ? 1 : (4 * threads + blocks * m.groups - 1) / (blocks * m.groups);
   const int64_t chunk = (panel_count + wanted - 1) / wanted, chunks = (panel_count + chunk - 1) / chunk;
 
+  // Packed bytes still hold their zero point: sum (a - za) w = sum a w - za sum w. One padded row per group.
+  const bool bytes = tile.activation == 1;
+  const int64_t padded = panel_count * tile.panel;
+  std::vector<int32_t> offsets(bytes ? padded * m.groups : 0);
+  for (int64_t g = 0; bytes && g < m.groups; ++g)
+    for (int64_t c = 0; c < m.columns; ++c)
+      offsets[g * padded + c] = static_cast<int32_t>(static_cast<uint32_t>(-packer.packed_zero) *
+                                                     static_cast<uint32_t>(m.weight_sums[g * m.columns + c]));
+
   auto task = [&](int64_t index) {
     const int64_t g = index % m.groups, c = index / m.groups % chunks, r = index / m.groups / chunks * block;
     const int64_t n = std::min(block, rows - r), j = c * chunk * tile.panel;
-    int16_t* a = scratch<int16_t>(n * lda);
+    const int64_t row_bytes = lda * tile.activation, tail = round_up(m.k, tile.group) - m.k;
+    uint8_t* a = scratch<uint8_t>(n * row_bytes);
     for (int64_t i = 0; i < n; ++i) {
-      pack(r + i, g, a + i * lda);
-      std::fill_n(a + i * lda + m.k, round_up(m.k, tile.group) - m.k, int16_t{0});
+      pack(r + i, g, a + i * row_bytes);
+      std::memset(a + i * row_bytes + m.k * tile.activation, 0, tail * tile.activation);
     }
     int32_t* sums = scratch<int32_t>(n * (tile.panel + 1));
     const int64_t first = g * m.columns + j;
@@ -75,16 +94,24 @@ void run_gemm(const KernelTable& table, const PackedWeight& weight, int64_t rows
                   .groups = k_groups,
                   .row_sums = nullptr,
                   .weight_zero = nullptr,
+                  .column_offset = bytes ? offsets.data() + g * padded + j : nullptr,
                   .requantize = {},
                   .codes = nullptr,
                   .sums = nullptr,
+                  .reals = nullptr,
+                  .real_multiplier = nullptr,
+                  .real_bias = nullptr,
                   .ldc = out.stride,
                   .scratch = sums};
     if (m.asymmetric) {
       int32_t* row_sums = sums + n * tile.panel;
       for (int64_t i = 0; i < n; ++i) {
         int32_t s = 0;
-        for (int64_t k = 0; k < m.k; ++k) s += a[i * lda + k];
+        for (int64_t k = 0; k < m.k; ++k)
+          s += (!bytes              ? reinterpret_cast<const int16_t*>(a + i * row_bytes)[k]
+                : tile.signed_bytes ? reinterpret_cast<const int8_t*>(a + i * row_bytes)[k]
+                                    : a[i * row_bytes + k]) -
+               packer.packed_zero;
         row_sums[i] = s;
       }
       args.row_sums = row_sums;
@@ -93,8 +120,12 @@ void run_gemm(const KernelTable& table, const PackedWeight& weight, int64_t rows
     if (out.codes) {
       args.codes = out.codes + r * out.stride + first;
       args.requantize = requantize_of(*out.epilogue, *out.qparams, out.relu, first);
-    } else {
+    } else if (out.sums) {
       args.sums = out.sums + r * out.stride + first;
+    } else {
+      args.reals = out.reals + r * out.stride + first;
+      args.real_multiplier = out.real_multiplier + first;
+      args.real_bias = out.real_bias ? out.real_bias + first : nullptr;
     }
     table.gemm(args);
   };

@@ -9,19 +9,43 @@
 
 namespace octensor {
 
-// Writes k int16 values (code minus zero point) of one row of one group.
-using RowPacker = std::function<void(int64_t row, int64_t group, int16_t* out)>;
+// Turns codes of one tensor into the packed form that an instruction set's GEMM reads.
+struct CodePacker {
+  const KernelTable& table;
+  bool is_signed;
+  int32_t zero_point;
+  int32_t packed_zero;  // the packed value of real 0
+
+  CodePacker(const KernelTable& table, const QParams& qparams);
+  int64_t size() const { return table.tile.activation; }  // bytes of a packed value
+  // Both return the end of what they wrote.
+  uint8_t* codes(const uint8_t* from, int64_t n, uint8_t* out) const {
+    table.pack_codes(from, is_signed, n, zero_point, out);
+    return out + n * size();
+  }
+  uint8_t* padding(int64_t n, uint8_t* out) const {
+    table.pack_padding(n, packed_zero, out);
+    return out + n * size();
+  }
+};
+
+// Writes the k packed values of one row of one group.
+using RowPacker = std::function<void(int64_t row, int64_t group, uint8_t* out)>;
 
 struct GemmOutput {
-  uint8_t* codes = nullptr;  // [rows][groups * columns] 8-bit codes, with `epilogue` and `qparams` ...
-  int32_t* sums = nullptr;   // ... or int32 sums
+  // [rows][groups * columns], one of:
+  uint8_t* codes = nullptr;  // 8-bit codes, with `epilogue`, `qparams` and `relu`
+  int32_t* sums = nullptr;   // int32 sums
+  float* reals = nullptr;    // sum * real_multiplier[c] + real_bias[c]
   int64_t stride = 0;        // elements between rows
   const Epilogue* epilogue = nullptr;
   const QParams* qparams = nullptr;
   bool relu = false;
+  const float* real_multiplier = nullptr;
+  const float* real_bias = nullptr;
 };
 
-void run_gemm(const KernelTable& table, const PackedWeight& weight, int64_t rows, const RowPacker& pack,
+void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows, const RowPacker& pack,
               const GemmOutput& out);
 
 // The epilogue's bounds: the output's codes minus its zero point, from 0 upward with relu.

@@ -17,10 +17,9 @@ QTensor as_rows(const QTensor& x) {
   return rows.stride(1) == 1 || k == 1 ? rows : rows.to(Layout::contiguous);
 }
 
-RowPacker row_packer(const KernelTable& table, const QTensor& rows) {
-  return [&table, codes = rows.bytes(), stride = rows.stride(0), k = rows.size(1), is_signed = is_signed8(rows.dtype()),
-          zero = rows.qparams().zero_point()](int64_t row, int64_t, int16_t* out) {
-    table.pack_codes(codes + row * stride, is_signed, k, zero, out);
+RowPacker row_packer(const CodePacker& packer, const QTensor& rows) {
+  return [packer, from = rows.bytes(), stride = rows.stride(0), k = rows.size(1)](int64_t row, int64_t, uint8_t* out) {
+    packer.codes(from + row * stride, k, out);
   };
 }
 
@@ -37,9 +36,9 @@ QTensor linear(const QTensor& x, const PackedLinear& packed, QParamsPtr qparams,
   shape.back() = m.columns;
   QTensor out = QTensor::empty(std::move(shape), qparams);
   const QTensor rows = as_rows(x);
-  const KernelTable& table = kernel_table();
+  const CodePacker packer(kernel_table(), x.qparams());
   run_gemm(
-      table, packed, rows.size(0), row_packer(table, rows),
+      packer, packed, rows.size(0), row_packer(packer, rows),
       {.codes = out.bytes(), .stride = m.columns, .epilogue = epilogue.get(), .qparams = qparams.get(), .relu = relu});
   return out;
 }
@@ -50,12 +49,12 @@ void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out) {
   check(a.size(1) == b.size(0), "matmul_integer: operands: expected a [M, K] and b [K, N], got ", a.shape_text(),
         " and ", b.shape_text());
   check_activation("matmul_integer", "a", a);
-  // The epilogue is not used, but its proof that no sum leaves int32 is.
-  const PackedWeight weight("matmul_integer", b.transpose(0, 1), {}, 1);
-  weight.epilogue(a.qparams(), a.qparams());
+  const QTensor columns = b.transpose(0, 1);
+  const PackedWeight weight("matmul_integer", columns, columns, {}, 1);
+  weight.real_multiplier(a.qparams());  // for its proof that no sum leaves int32
   const QTensor rows = as_rows(a);
-  const KernelTable& table = kernel_table();
-  run_gemm(table, weight, rows.size(0), row_packer(table, rows), {.sums = out, .stride = b.size(1)});
+  const CodePacker packer(kernel_table(), a.qparams());
+  run_gemm(packer, weight, rows.size(0), row_packer(packer, rows), {.sums = out, .stride = b.size(1)});
 }
 
 }  // namespace octensor::ops

@@ -34,7 +34,12 @@ QTensor mul(const QTensor& a, const QTensor& b, QParamsPtr qparams, bool relu);
 // a [m, k] and b [k, n], 8-bit, per-tensor parameters for a; out [m, n] int32, dense.
 void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out);
 QTensor linear(const QTensor& x, const PackedLinear& packed, QParamsPtr qparams, bool relu);
-QTensor conv2d(const QTensor& x, const PackedConv2d& packed, QParamsPtr qparams, bool relu);
+QTensor conv(const QTensor& x, const PackedConv& packed, QParamsPtr qparams, bool relu);
+
+// The parameters that a dynamic op quantizes its float input with (docs/numerics.md).
+QParamsPtr choose_qparams(float lo, float hi, DType dtype, bool reduce_range);
+// x [..., K] is quantized over its whole range, the result is float: out [..., N], dense.
+void linear_dynamic(const FloatView& x, const PackedLinear& packed, bool reduce_range, bool relu, float* out);
 
 QTensor max_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode);
 QTensor avg_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, bool ceil_mode, bool count_include_pad,

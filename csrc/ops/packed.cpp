@@ -1,6 +1,6 @@
 #include "ops/packed.h"
 
-#include <cfloat>
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -14,18 +14,21 @@ constexpr int64_t kInt32Max = INT32_MAX;
 // [out, in...] codes -> [out][k], k = taps * channels with channels innermost, as activations are read.
 WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
   check<TypeError>(is_8bit(weight.dtype()), op, ": weight: expected qint8 or quint8, got ", info(weight.dtype()).name);
+  check(!weight.qparams().has_float_zero_points(), op,
+        ": weight: expected integer zero points, got float ones (they are for embeddings)");
   check(!weight.qparams().per_channel() || weight.qparams().axis() == 0, op,
         ": weight: expected per-tensor or per-channel parameters along axis 0, got axis ", weight.qparams().axis());
   const int64_t out = weight.size(0);
   check(groups >= 1 && out % groups == 0, op, ": groups: expected a divisor of the ", out, " output channels, got ",
         groups);
-  const QTensor w = weight.to(weight.ndim() == 4 ? Layout::channels_last : Layout::contiguous);
+  const QTensor w = weight.to(weight.ndim() > 2 ? Layout::channels_last : Layout::contiguous);
   WeightMatrix m{.groups = groups,
                  .columns = out / groups,
                  .k = out ? w.numel() / out : 0,
                  .values = {},
                  .zero_points = {},
                  .scales = {},
+                 .weight_sums = {},
                  .asymmetric = false,
                  .worst_sum = 0};
   // int8 holds unsigned codes too, once 128 is taken from the code and from its zero point.
@@ -39,18 +42,23 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
     m.zero_points.push_back(q.zero_points()[at] - shift);
     m.asymmetric |= m.zero_points.back() != 0;
     int64_t sum = 0;
-    for (int64_t k = 0; k < m.k; ++k) sum += std::abs(m.values[c * m.k + k] - m.zero_points[c]);
+    int32_t plain = 0;
+    for (int64_t k = 0; k < m.k; ++k) {
+      sum += std::abs(m.values[c * m.k + k] - m.zero_points[c]);
+      plain += m.values[c * m.k + k];
+    }
     m.worst_sum = std::max(m.worst_sum, sum);
+    m.weight_sums.push_back(plain);
   }
   return m;
 }
 
 }  // namespace
 
-PackedWeight::PackedWeight(const char* op, QTensor weight, std::vector<float> bias, int64_t groups)
-    : op_(op), weight_(std::move(weight)), bias_(std::move(bias)), matrix_(to_matrix(op, weight_, groups)) {
-  check(bias_.empty() || static_cast<int64_t>(bias_.size()) == weight_.size(0), op, ": bias: expected ",
-        weight_.size(0), " values, one per output channel, got ", bias_.size());
+PackedWeight::PackedWeight(const char* op, QTensor weight, const QTensor& rows, std::vector<float> bias, int64_t groups)
+    : op_(op), weight_(std::move(weight)), bias_(std::move(bias)), matrix_(to_matrix(op, rows, groups)) {
+  check(bias_.empty() || bias_.size() == matrix_.scales.size(), op, ": bias: expected ", matrix_.scales.size(),
+        " values, one per output channel, got ", bias_.size());
   for (float b : bias_) check(std::isfinite(b), op, ": bias: expected finite numbers, got ", b);
 }
 
@@ -63,9 +71,6 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
   const size_t channels = matrix_.scales.size();
   e->bias.resize(channels);
   e->multiplier.resize(channels);
-  const DTypeInfo& t = info(input.dtype());
-  const int64_t z = input.zero_point();
-  const int64_t reach = std::max(z - t.qmin, t.qmax - z);  // largest |code - zero point| of the input
   int64_t worst_bias = 0;
   for (size_t c = 0; c < channels; ++c) {
     const double scale = double(input.scale()) * double(matrix_.scales[c]);
@@ -84,16 +89,33 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
           "float32, got ",
           input.scale(), " * ", matrix_.scales[c], " / ", output.scale(), " for channel ", c);
   }
-  check(matrix_.worst_sum <= (kInt32Max - worst_bias) / std::max<int64_t>(reach, 1), op_,
-        ": weight: expected sums that "
-        "fit int32 for every input; K = ",
-        matrix_.k, " products of these weights with codes ", reach, " away from the zero point can reach ",
-        double(matrix_.worst_sum) * double(reach) + double(worst_bias));
+  check_sums(input, worst_bias);
   std::lock_guard lock(caches_->mutex);
   caches_->epilogue = e;
   caches_->input = std::make_shared<QParams>(input);
   caches_->output = std::make_shared<QParams>(output);
   return e;
+}
+
+std::vector<float> PackedWeight::real_multiplier(const QParams& input) const {
+  check_sums(input, 0);
+  std::vector<float> m;
+  for (size_t c = 0; c < matrix_.scales.size(); ++c) {
+    m.push_back(static_cast<float>(double(input.scale()) * double(matrix_.scales[c])));
+    check(std::isfinite(m.back()), op_, ": input: expected input scale * weight scale inside float32, got ",
+          input.scale(), " * ", matrix_.scales[c], " for channel ", c);
+  }
+  return m;
+}
+
+void PackedWeight::check_sums(const QParams& input, int64_t worst_bias) const {
+  const DTypeInfo& t = info(input.dtype());
+  const int64_t z = input.zero_point();
+  const int64_t reach = std::max(z - t.qmin, t.qmax - z);  // largest |code - zero point| of the input
+  check(matrix_.worst_sum <= (kInt32Max - worst_bias) / std::max<int64_t>(reach, 1), op_,
+        ": weight: expected sums that fit int32 for every input; K = ", matrix_.k,
+        " products of these weights with codes ", reach, " away from the zero point can reach ",
+        double(matrix_.worst_sum) * double(reach) + double(worst_bias));
 }
 
 std::shared_ptr<const PackedPanels> PackedWeight::panels(const KernelTable& table) const {
@@ -137,30 +159,152 @@ PackedLinear::PackedLinear(QTensor weight, std::vector<float> bias)
     : PackedWeight("linear",
                    (check(weight.ndim() == 2, "linear: weight: expected shape [out_features, in_features], got ",
                           weight.shape_text()),
-                    std::move(weight)),
-                   std::move(bias), 1) {}
+                    weight),
+                   weight, std::move(bias), 1) {}
 
-PackedConv2d::PackedConv2d(QTensor weight, std::vector<float> bias, std::array<int64_t, 2> stride_,
-                           std::array<int64_t, 2> padding_, std::array<int64_t, 2> dilation_, int64_t groups_)
-    : PackedWeight("conv2d",
-                   (check(weight.ndim() == 4,
-                          "conv2d: weight: expected shape [out_channels, in_channels / groups, kh, kw], "
-                          "got ",
-                          weight.shape_text()),
-                    std::move(weight)),
-                   std::move(bias), groups_),
-      stride(stride_),
-      padding(padding_),
-      dilation(dilation_),
-      kernel{this->weight().size(2), this->weight().size(3)},
-      groups(groups_) {
-  constexpr int64_t kLimit = int64_t{1} << 31;
-  for (int i = 0; i < 2; ++i) {
-    check(kernel[i] >= 1, "conv2d: weight: expected a kernel of at least 1 x 1, got ", this->weight().shape_text());
-    check(stride[i] >= 1 && stride[i] < kLimit, "conv2d: stride: expected at least 1, got ", stride[i]);
-    check(padding[i] >= 0 && padding[i] < kLimit, "conv2d: padding: expected at least 0, got ", padding[i]);
-    check(dilation[i] >= 1 && dilation[i] < kLimit, "conv2d: dilation: expected at least 1, got ", dilation[i]);
+namespace {
+
+constexpr int64_t kLimit = int64_t{1} << 31;
+
+void check_walk(const char* op, const char* argument, const std::vector<int64_t>& values, int spatial, int64_t least) {
+  check(static_cast<int>(values.size()) == spatial, op, ": ", argument, ": expected ", spatial,
+        " values, one per spatial axis, got ", values.size());
+  for (int64_t v : values)
+    check(v >= least && v < kLimit, op, ": ", argument, ": expected at least ", least, ", got ", v);
+}
+
+constexpr const char* kConvNames[2][3] = {{"conv1d", "conv2d", "conv3d"},
+                                          {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}};
+
+// Checks the weight's shape; returns the op's name for errors.
+const char* conv_name(bool transposed, const QTensor& weight) {
+  check(weight.ndim() >= 3 && weight.ndim() <= 5, transposed ? "conv_transpose" : "conv", ": weight: expected shape ",
+        transposed ? "[in_channels, out_channels / groups, kernel...]"
+                   : "[out_channels, in_channels / groups, kernel...]",
+        " with 1 to 3 spatial axes, got ", weight.shape_text());
+  const char* op = kConvNames[transposed][weight.ndim() - 3];
+  for (int i = 2; i < weight.ndim(); ++i)
+    check(weight.size(i) >= 1, op, ": weight: expected kernel sizes of at least 1, got ", weight.shape_text());
+  return op;
+}
+
+// [C, O / groups, k...] -> [O, C / groups, k mirrored...]: the weight of the equivalent ordinary convolution.
+QTensor mirrored(const char* op, const QTensor& weight, int64_t groups) {
+  const QParams& q = weight.qparams();
+  check(!q.per_channel() || q.axis() == 1, op,
+        ": weight: expected per-tensor or per-channel parameters along axis 1, "
+        "got axis ",
+        q.axis());
+  check(groups >= 1 && weight.size(0) % groups == 0, op, ": groups: expected a divisor of the ", weight.size(0),
+        " input channels, got ", groups);
+  check<TypeError>(is_8bit(q.dtype()), op, ": weight: expected qint8 or quint8, got ", info(q.dtype()).name);
+  const int64_t in = weight.size(0) / groups, out = weight.size(1);
+  Shape shape = weight.shape();
+  shape[0] = out * groups;
+  shape[1] = in;
+  int64_t taps = 1;
+  for (int i = 2; i < weight.ndim(); ++i) taps *= weight.size(i);
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;
+  for (int64_t c = 0; c < out * groups; ++c) {
+    const size_t at = q.per_channel() ? c % out : 0;
+    scales.push_back(q.scales()[at]);
+    zeros.push_back(q.zero_points()[at]);
   }
+  QTensor rows = QTensor::empty(std::move(shape), std::make_shared<QParams>(scales, zeros, q.dtype(), 0));
+  const QTensor from = weight.to(Layout::contiguous);
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t c = 0; c < in; ++c)
+      for (int64_t o = 0; o < out; ++o)
+        std::reverse_copy(from.bytes() + ((g * in + c) * out + o) * taps,
+                          from.bytes() + ((g * in + c) * out + o + 1) * taps,
+                          rows.bytes() + ((g * out + o) * in + c) * taps);
+  return rows;
+}
+
+}  // namespace
+
+PackedConv PackedConv::conv(QTensor weight, std::vector<float> bias, std::vector<int64_t> stride,
+                            std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups) {
+  const char* op = conv_name(false, weight);
+  const QTensor rows = weight;
+  return {op,
+          std::move(weight),
+          rows,
+          std::move(bias),
+          std::move(stride),
+          std::move(padding),
+          {},
+          std::move(dilation),
+          groups,
+          false};
+}
+
+PackedConv PackedConv::transposed(QTensor weight, std::vector<float> bias, std::vector<int64_t> stride,
+                                  std::vector<int64_t> padding, std::vector<int64_t> output_padding,
+                                  std::vector<int64_t> dilation, int64_t groups) {
+  const char* op = conv_name(true, weight);
+  const QTensor rows = mirrored(op, weight, groups);
+  return {op,
+          std::move(weight),
+          rows,
+          std::move(bias),
+          std::move(stride),
+          std::move(padding),
+          std::move(output_padding),
+          std::move(dilation),
+          groups,
+          true};
+}
+
+PackedConv::PackedConv(const char* op, QTensor user_weight, const QTensor& rows, std::vector<float> bias,
+                       std::vector<int64_t> stride_, std::vector<int64_t> padding_,
+                       std::vector<int64_t> output_padding_, std::vector<int64_t> dilation_, int64_t groups_,
+                       bool transposed)
+    : PackedWeight(op, std::move(user_weight), rows, std::move(bias), groups_),
+      stride(std::move(stride_)),
+      padding(std::move(padding_)),
+      output_padding(std::move(output_padding_)),
+      dilation(std::move(dilation_)),
+      groups(groups_),
+      is_transposed(transposed),
+      spatial(rows.ndim() - 2) {
+  check_walk(op, "stride", stride, spatial, 1);
+  check_walk(op, "padding", padding, spatial, 0);
+  check_walk(op, "dilation", dilation, spatial, 1);
+  if (transposed) check_walk(op, "output_padding", output_padding, spatial, 0);
+  kernel = step = reach = upsample = {1, 1, 1};
+  lead = extra = {0, 0, 0};
+  for (int i = 0; i < spatial; ++i) {
+    const int a = 3 - spatial + i;  // 1-D and 2-D kernels take the last axes
+    kernel[a] = rows.size(2 + i);
+    reach[a] = dilation[i];
+    if (transposed) {
+      check(output_padding[i] < std::max(stride[i], dilation[i]), op,
+            ": output_padding: expected less than stride or dilation (", stride[i], ", ", dilation[i], "), got ",
+            output_padding[i]);
+      upsample[a] = stride[i];
+      lead[a] = dilation[i] * (kernel[a] - 1) - padding[i];
+      extra[a] = output_padding[i];
+    } else {
+      step[a] = stride[i];
+      lead[a] = padding[i];
+    }
+  }
+}
+
+Triple PackedConv::output_size(const Triple& input) const {
+  constexpr const char* kAxes[] = {"depth", "height", "width"};
+  Triple out;
+  for (int a = 0; a < 3; ++a) {
+    // The input as the walk sees it: upsampled, with `lead` before it and as much (and output_padding) after it.
+    const int64_t size = input[a] == 0 && upsample[a] > 1 ? 0 : (input[a] - 1) * upsample[a] + 1;
+    const int64_t padded = size + 2 * lead[a] + extra[a], window = reach[a] * (kernel[a] - 1) + 1;
+    check(padded >= window, op(), ": input: expected a padded ", kAxes[a], " of at least ", window,
+          " (dilated kernel), got ", padded);
+    out[a] = (padded - window) / step[a] + 1;
+  }
+  return out;
 }
 
 }  // namespace octensor

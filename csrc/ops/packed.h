@@ -20,6 +20,7 @@ struct WeightMatrix {
   std::vector<int8_t> values;        // [group][column][k]
   std::vector<int32_t> zero_points;  // [group * columns]
   std::vector<float> scales;         // [group * columns]
+  std::vector<int32_t> weight_sums;  // [group * columns], sum over k of the values, without the zero point
   bool asymmetric;                   // some zero point is not 0
   int64_t worst_sum;                 // max over columns of sum_k |w - zero_point|
 };
@@ -38,21 +39,26 @@ struct Epilogue {
 
 class PackedWeight {
  public:
-  // `op` names the caller in errors. The weight is [out, ...]; groups divide the first axis.
-  PackedWeight(const char* op, QTensor weight, std::vector<float> bias, int64_t groups);
+  // `op` names the caller in errors. `rows` is the weight as [out, ...], groups dividing the first axis; `weight`
+  // is the same as the user gave it.
+  PackedWeight(const char* op, QTensor weight, const QTensor& rows, std::vector<float> bias, int64_t groups);
 
   const QTensor& weight() const { return weight_; }
   const std::vector<float>& bias() const { return bias_; }  // empty: none
   const WeightMatrix& matrix() const { return matrix_; }
+  const char* op() const { return op_; }
 
   // Throws ValueError when a sum could leave int32, or a bias or multiplier cannot be represented.
   std::shared_ptr<const Epilogue> epilogue(const QParams& input, const QParams& output) const;
+  // float32(input scale * weight scale) per channel, for float results; the same proof without a bias.
+  std::vector<float> real_multiplier(const QParams& input) const;
   std::shared_ptr<const PackedPanels> panels(const KernelTable& table) const;
   // Depthwise form: int16 [tap pairs][padded channels][2], weight zero points subtracted; needs k taps, one
   // column per group.
   std::shared_ptr<const std::vector<int16_t>> depthwise(const KernelTable& table) const;
 
  private:
+  void check_sums(const QParams& input, int64_t worst_bias) const;
   const char* op_;
   QTensor weight_;
   std::vector<float> bias_;
@@ -71,11 +77,36 @@ struct PackedLinear : PackedWeight {
   PackedLinear(QTensor weight, std::vector<float> bias);
 };
 
-struct PackedConv2d : PackedWeight {
-  PackedConv2d(QTensor weight, std::vector<float> bias, std::array<int64_t, 2> stride, std::array<int64_t, 2> padding,
-               std::array<int64_t, 2> dilation, int64_t groups);
-  std::array<int64_t, 2> stride, padding, dilation, kernel;
+// The walk of a convolution's kernel along its spatial axes, three of them: 1-D and 2-D convolutions have
+// leading axes of size 1. Output o and tap t read the input at (o * step - padding + t * dilation) / upsample,
+// where that is a whole number inside the input, and real 0 elsewhere. An ordinary convolution has
+// upsample = 1; a transposed one has step = 1, upsample = its stride, the kernel mirrored and
+// padding = dilation * (kernel - 1) - its padding.
+using Triple = std::array<int64_t, 3>;
+
+struct PackedConv : PackedWeight {
+  // weight [O, C / groups, k...] with 1 to 3 spatial axes; the vectors have one value per spatial axis.
+  static PackedConv conv(QTensor weight, std::vector<float> bias, std::vector<int64_t> stride,
+                         std::vector<int64_t> padding, std::vector<int64_t> dilation, int64_t groups);
+  // weight [C, O / groups, k...].
+  static PackedConv transposed(QTensor weight, std::vector<float> bias, std::vector<int64_t> stride,
+                               std::vector<int64_t> padding, std::vector<int64_t> output_padding,
+                               std::vector<int64_t> dilation, int64_t groups);
+
+  // Sizes of the output for these input sizes; ValueError where the kernel does not fit.
+  Triple output_size(const Triple& input) const;
+
+  std::vector<int64_t> stride, padding, output_padding, dilation;  // as given
   int64_t groups;
+  bool is_transposed;
+  int spatial;                                 // number of spatial axes of the tensors that users see
+  Triple kernel, step, lead, reach, upsample;  // the walk; lead is its padding, reach its dilation
+  Triple extra;                                // output_padding of a transposed convolution
+
+ private:
+  PackedConv(const char* op, QTensor user_weight, const QTensor& rows, std::vector<float> bias,
+             std::vector<int64_t> stride, std::vector<int64_t> padding, std::vector<int64_t> output_padding,
+             std::vector<int64_t> dilation, int64_t groups, bool transposed);
 };
 
 }  // namespace octensor

@@ -48,12 +48,28 @@ void dequantize32(const int32_t* q, int64_t n, float scale, int32_t zero_point, 
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(int64_t{q[i]} - zero_point) * scale;
 }
 
+// Float zero points: clamp(round_half_even(x / scale + zero_point)), and back.
+void quantize_float_zero(const float* x, int64_t n, float scale, float zero_point, const DTypeInfo& t, uint8_t* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float v = x[i] / scale + zero_point;
+    const float bounded = std::clamp(std::isnan(v) ? 0.0f : v, static_cast<float>(t.qmin), static_cast<float>(t.qmax));
+    out[i] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(bounded)));
+  }
+}
+
+void dequantize_float_zero(const uint8_t* q, bool is_signed, int64_t n, float scale, float zero_point, float* out) {
+  for (int64_t i = 0; i < n; ++i)
+    out[i] = (static_cast<float>(is_signed ? static_cast<int8_t>(q[i]) : int32_t{q[i]}) - zero_point) * scale;
+}
+
 void quantize_dense(const float* x, const Shape& shape, const QParams& q, uint8_t* out) {
   const DTypeInfo& t = info(q.dtype());
   const KernelTable& table = kernel_table();
   for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
     const int32_t z = q.zero_points()[c];
-    if (is_8bit(q.dtype()))
+    if (q.has_float_zero_points())
+      quantize_float_zero(x + at, n, q.scales()[c], q.float_zero_points()[c], t, out + at);
+    else if (is_byte(q.dtype()))
       table.quantize(x + at, n, q.scales()[c], z, static_cast<float>(t.qmin - z), static_cast<float>(t.qmax - z),
                      out + at);
     else
@@ -64,7 +80,9 @@ void quantize_dense(const float* x, const Shape& shape, const QParams& q, uint8_
 void dequantize_dense(const uint8_t* codes, const Shape& shape, const QParams& q, float* out) {
   const KernelTable& table = kernel_table();
   for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
-    if (is_8bit(q.dtype()))
+    if (q.has_float_zero_points())
+      dequantize_float_zero(codes + at, is_signed8(q.dtype()), n, q.scales()[c], q.float_zero_points()[c], out + at);
+    else if (is_byte(q.dtype()))
       table.dequantize(codes + at, is_signed8(q.dtype()), n, q.scales()[c], q.zero_points()[c], out + at);
     else
       dequantize32(reinterpret_cast<const int32_t*>(codes) + at, n, q.scales()[c], q.zero_points()[c], out + at);

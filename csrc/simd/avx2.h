@@ -13,6 +13,7 @@ struct Avx2 {
   using I32 = __m256i;
   using F32 = __m256;
   using Wide = __m256i;
+  using Activation = int16_t;
 
   static I32 set(int32_t x) { return _mm256_set1_epi32(x); }
   static I32 load(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -43,11 +44,16 @@ struct Avx2 {
   static F32 to_float(I32 x) { return _mm256_cvtepi32_ps(x); }
   static I32 round(F32 x) { return _mm256_cvtps_epi32(x); }
 
+  static F32 pow2(I32 n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
+
   template <bool Signed>
   static Wide widen(const uint8_t* p) {
     const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
   }
+  static Wide load_weights(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
   static Wide wide_set(int16_t x) { return _mm256_set1_epi16(x); }
   static Wide wide_sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
   static Wide wide_load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }

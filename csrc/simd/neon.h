@@ -12,6 +12,7 @@ struct Neon {
   using I32 = int32x4x2_t;
   using F32 = float32x4x2_t;
   using Wide = int16x8_t;
+  using Activation = int16_t;
 
   static I32 set(int32_t x) { return {{vdupq_n_s32(x), vdupq_n_s32(x)}}; }
   static I32 load(const int32_t* p) { return {{vld1q_s32(p), vld1q_s32(p + 4)}}; }
@@ -47,11 +48,18 @@ struct Neon {
   static F32 to_float(I32 x) { return {{vcvtq_f32_s32(x.val[0]), vcvtq_f32_s32(x.val[1])}}; }
   static I32 round(F32 x) { return {{vcvtnq_s32_f32(x.val[0]), vcvtnq_s32_f32(x.val[1])}}; }
 
+  static F32 pow2(I32 n) {
+    const I32 biased = add(n, set(127));
+    return {
+        {vreinterpretq_f32_s32(vshlq_n_s32(biased.val[0], 23)), vreinterpretq_f32_s32(vshlq_n_s32(biased.val[1], 23))}};
+  }
+
   template <bool Signed>
   static Wide widen(const uint8_t* p) {
     const uint8x8_t c = vld1_u8(p);
     return Signed ? vmovl_s8(vreinterpret_s8_u8(c)) : vreinterpretq_s16_u16(vmovl_u8(c));
   }
+  static Wide load_weights(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
   static Wide wide_set(int16_t x) { return vdupq_n_s16(x); }
   static Wide wide_sub(Wide x, Wide y) { return vsubq_s16(x, y); }
   static Wide wide_load(const int16_t* p) { return vld1q_s16(p); }

@@ -5,14 +5,20 @@
 //   kLanes              int32 lanes of I32 and float lanes of F32
 //   kGroup              K elements that one dot step consumes
 //   kRows               rows of the GEMM tile; its columns are kPanel = 2 * kLanes
-//   Wide                kLanes * kGroup int16 values
+//   Activation          the form in which GEMM reads activations: int16_t holds code minus zero point;
+//                       uint8_t or int8_t holds the code itself, shifted by 128 where its signedness is
+//                       the other, and the driver corrects for the zero point per column
+//   Wide                kLanes * kGroup values as dot takes them
 //   load_codes<Signed>  kLanes 8-bit codes, zero- or sign-extended to int32
 //   store_codes         the low byte of each lane
-//   widen<Signed>       kLanes * kGroup 8-bit codes as Wide
-//   broadcast           kGroup int16 values, repeated
+//   widen<Signed>       kLanes * kGroup 8-bit codes as Wide; with wide_set, wide_sub, wide_load and
+//                       wide_store only where Activation is int16_t
+//   load_weights        kLanes * kGroup int8 weights as Wide
+//   broadcast           kGroup activations, repeated
 //   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32
 //   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
 //   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
+//   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
 // Float operations round once each; nothing here fuses a multiplication with an addition.
 #pragma once
@@ -30,6 +36,7 @@ struct Scalar {
   struct F32 {
     float v[kLanes];
   };
+  using Activation = int16_t;
   struct Wide {
     int16_t v[kLanes * kGroup];
   };
@@ -83,10 +90,18 @@ struct Scalar {
     return lanes<I32>([&](int i) { return static_cast<int32_t>(__builtin_rintf(x.v[i])); });
   }
 
+  static F32 pow2(I32 n) {
+    const I32 bits = lanes<I32>([&](int i) { return (n.v[i] + 127) << 23; });
+    F32 out;
+    std::memcpy(out.v, bits.v, sizeof out.v);
+    return out;
+  }
+
   template <bool Signed>
   static Wide widen(const uint8_t* p) {
     return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[i])); });
   }
+  static Wide load_weights(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
   static Wide wide_set(int16_t x) { return {{x, x, x, x}}; }
   static Wide wide_sub(Wide x, Wide y) {
     return lanes<Wide>([&](int i) { return static_cast<int16_t>(x.v[i] - y.v[i]); });

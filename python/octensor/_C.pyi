@@ -13,7 +13,7 @@ import numpy as np
 from octensor.tensor import Tensor
 
 __all__: list[str] = [
-    "PackedConv2d",
+    "PackedConv",
     "PackedLinear",
     "QParams",
     "QTensor",
@@ -21,15 +21,20 @@ __all__: list[str] = [
     "add",
     "avg_pool2d",
     "cat",
-    "conv2d",
+    "choose_qparams",
+    "conv",
     "cpu_features",
     "dequantize",
     "dtype",
+    "exp",
     "get_isa",
     "get_num_threads",
+    "gru_cell",
     "isa_list",
     "linear",
+    "linear_dynamic",
     "lookup",
+    "lstm_cell",
     "matmul_integer",
     "max_pool2d",
     "mul",
@@ -37,37 +42,40 @@ __all__: list[str] = [
     "qint8",
     "qscheme",
     "quantize",
+    "quint4x2",
     "quint8",
     "requantize",
     "set_isa",
     "set_num_threads",
+    "sigmoid",
+    "tanh",
 ]
 
 class dtype:
-    """An element type of quantized tensors: qint8, quint8 or qint32."""
+    """An element type of quantized tensors: qint8, quint8, qint32 or quint4x2."""
 
-    def __eq__(self, arg0: typing.Any) -> bool: ...
-    def __hash__(self) -> int: ...
+    def __eq__(self, arg0: typing.Any) -> _bool: ...
+    def __hash__(self) -> _int: ...
     def __reduce__(self) -> str: ...
     def __repr__(self) -> str: ...
     @property
-    def itemsize(self) -> int:
+    def itemsize(self) -> _int:
         """Bytes per element."""
 
     @property
     def name(self) -> str:
-        """'qint8', 'quint8' or 'qint32'."""
+        """'qint8', 'quint8', 'qint32' or 'quint4x2'."""
 
     @property
     def numpy(self) -> np.dtype[typing.Any]:
         """NumPy's dtype of the codes."""
 
     @property
-    def qmax(self) -> int:
+    def qmax(self) -> _int:
         """Largest code."""
 
     @property
-    def qmin(self) -> int:
+    def qmin(self) -> _int:
         """Smallest code."""
 
 class qscheme(enum.Enum):
@@ -91,23 +99,26 @@ class QParams:
     zero_point : int or array of int
         Inside the range of `dtype`. With `axis`, one per channel.
     dtype : dtype
-        ``qint8``, ``quint8`` or ``qint32``.
+        ``qint8``, ``quint8``, ``qint32`` or ``quint4x2``.
     axis : int, optional
         The channel axis; None means per tensor.
+    float_zero_point : bool
+        Per-channel zero points are float32 numbers, as embedding weights have them.
 
     Raises
     ------
     ValueError, TypeError
         Where one of these rules is broken."""
 
-    def __eq__(self, arg0: typing.Any) -> bool: ...
-    def __hash__(self) -> int: ...
+    def __eq__(self, arg0: typing.Any) -> _bool: ...
+    def __hash__(self) -> _int: ...
     def __init__(
         self,
         scale: typing.Any,
         zero_point: typing.Any,
         dtype: _DType,
         axis: typing.SupportsInt | typing.SupportsIndex | None = None,
+        float_zero_point: _bool = False,
     ) -> None: ...
     def __reduce__(self) -> tuple: ...
     def __repr__(self) -> str: ...
@@ -120,7 +131,11 @@ class QParams:
         """The element type."""
 
     @property
-    def is_per_channel(self) -> bool:
+    def has_float_zero_point(self) -> _bool:
+        """Whether zero points are float32 numbers (embedding weights)."""
+
+    @property
+    def is_per_channel(self) -> _bool:
         """Whether there is one pair per channel."""
 
     @property
@@ -133,7 +148,7 @@ class QParams:
 
     @property
     def zero_point(self) -> typing.Any:
-        """int, or an int32 array."""
+        """int, an int32 array, or a float32 array."""
 
 class QTensor:
     """Integer data with its :class:`QParams`.
@@ -142,13 +157,18 @@ class QTensor:
     ``quantize_per_channel`` or, without a copy, by :meth:`from_numpy`. The buffer protocol, DLPack and
     ``np.asarray`` give its integer codes."""
 
-    __array_priority__: typing.ClassVar[float] = 1000.0
-    requires_grad: typing.ClassVar[bool] = False
+    __array_priority__: typing.ClassVar[_float] = 1000.0
 
-    def add(self, other: typing.Any, *, alpha: float = 1) -> typing.Any: ...
-    def chunk(self, chunks: int, dim: int = 0) -> tuple[typing.Any, ...]: ...
-    def clamp(self, min: float | None = None, max: float | None = None) -> typing.Any: ...
+    def __getitem__(self, index: typing.Any) -> typing.Any: ...
+    def add(self, other: typing.Any, *, alpha: _float = 1) -> typing.Any: ...
+    def amax(self, dim: typing.Any = None, keepdim: _bool = False) -> typing.Any: ...
+    def amin(self, dim: typing.Any = None, keepdim: _bool = False) -> typing.Any: ...
+    def chunk(self, chunks: _int, dim: _int = 0) -> tuple[typing.Any, ...]: ...
+    def clamp(self, min: _float | None = None, max: _float | None = None) -> typing.Any: ...
     def dequantize(self) -> typing.Any: ...
+    def erf(self) -> typing.Any: ...
+    def expand(self, *shape: typing.Any) -> typing.Any: ...
+    def flip(self, *dims: typing.Any) -> typing.Any: ...
     @staticmethod
     def from_numpy(array: np.ndarray, qparams: QParams) -> QTensor:
         """A tensor over an integer array's memory, without a copy.
@@ -160,62 +180,109 @@ class QTensor:
         ValueError
             Where per-channel parameters do not fit the shape."""
 
+    def log_softmax(self, dim: _int = -1) -> typing.Any: ...
+    def masked_fill(self, mask: typing.Any, value: _float) -> typing.Any: ...
+    def max(self, dim: _int | None = None, keepdim: _bool = False) -> typing.Any: ...
+    def mean(self, dim: typing.Any = None, keepdim: _bool = False) -> typing.Any: ...
+    def min(self, dim: _int | None = None, keepdim: _bool = False) -> typing.Any: ...
     def mul(self, other: typing.Any) -> typing.Any: ...
+    def narrow(self, dim: _int, start: _int, length: _int) -> typing.Any: ...
     def relu(self) -> typing.Any: ...
-    def sigmoid(self) -> typing.Any: ...
-    def split(self, split_size: typing.Any, dim: int = 0) -> tuple[typing.Any, ...]: ...
-    def squeeze(self, dim: int | None = None) -> typing.Any: ...
+    def repeat(self, *counts: typing.Any) -> typing.Any: ...
+    def repeat_interleave(self, repeats: typing.Any, dim: _int | None = None) -> typing.Any: ...
+    def select(self, dim: _int, index: _int) -> typing.Any: ...
+    def sigmoid(self, **given: typing.Any) -> typing.Any: ...
+    def sort(self, dim: _int = -1, descending: _bool = False) -> typing.Any: ...
+    def split(self, split_size: typing.Any, dim: _int = 0) -> tuple[typing.Any, ...]: ...
+    def squeeze(self, dim: _int | None = None) -> typing.Any: ...
     def t(self) -> typing.Any: ...
-    def tanh(self) -> typing.Any: ...
-    def unsqueeze(self, dim: int) -> typing.Any: ...
+    def tanh(self, **given: typing.Any) -> typing.Any: ...
+    def topk(self, k: _int, dim: _int = -1, largest: _bool = True, sorted: _bool = True) -> typing.Any: ...
+    def unbind(self, dim: _int = 0) -> tuple[typing.Any, ...]: ...
+    def unfold(self, dimension: _int, size: _int, step: _int) -> typing.Any: ...
+    def unsqueeze(self, dim: _int) -> typing.Any: ...
     def view_as(self, other: typing.Any) -> typing.Any: ...
+    @classmethod
+    def __new__(cls: type, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def __abs__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def __add__(self, other: typing.Any) -> typing.Any: ...
+    def __array_function__(
+        self, function: typing.Any, types: typing.Any, args: typing.Any, kwargs: typing.Any
+    ) -> typing.Any: ...
+    def __array_ufunc__(
+        self, ufunc: typing.Any, method: str, *args: typing.Any, **kwargs: typing.Any
+    ) -> typing.Any: ...
+    def __call__(self) -> typing.Any: ...
     def __copy__(self) -> QTensor: ...
     def __deepcopy__(self, memo: typing.Any) -> QTensor: ...
     def __dlpack__(self, **kwargs: typing.Any) -> typing.Any: ...
-    def __dlpack_device__(self) -> tuple[int, int]: ...
+    def __dlpack_device__(self) -> tuple[_int, _int]: ...
     def __eq__(self, other: typing.Any) -> Tensor: ...
+    def __float__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def __ge__(self, other: typing.Any) -> Tensor: ...
-    def __getitem__(self, index: typing.Any) -> QTensor: ...
     def __gt__(self, other: typing.Any) -> Tensor: ...
     def __iadd__(self, other: typing.Any) -> typing.Any: ...
     def __imul__(self, other: typing.Any) -> typing.Any: ...
+    def __int__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def __isub__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def __itruediv__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def __le__(self, other: typing.Any) -> Tensor: ...
-    def __len__(self) -> int: ...
+    def __len__(self) -> _int: ...
     def __lt__(self, other: typing.Any) -> Tensor: ...
     def __matmul__(self, other: typing.Any) -> typing.Any: ...
     def __mul__(self, other: typing.Any) -> typing.Any: ...
     def __ne__(self, other: typing.Any) -> Tensor: ...
+    def __neg__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def __pow__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def __radd__(self, other: typing.Any) -> typing.Any: ...
     def __reduce_ex__(self, protocol: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
     def __repr__(self) -> str: ...
     def __rmatmul__(self, other: typing.Any) -> typing.Any: ...
     def __rmul__(self, other: typing.Any) -> typing.Any: ...
+    def __rpow__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def __rsub__(self, other: typing.Any) -> typing.Any: ...
     def __rtruediv__(self, other: typing.Any) -> typing.Any: ...
+    def __setitem__(self, index: typing.Any, value: typing.Any) -> None: ...
     def __sub__(self, other: typing.Any) -> typing.Any: ...
     def __truediv__(self, other: typing.Any) -> typing.Any: ...
+    def _assign(self, other: QTensor) -> None:
+        """Become a view of what `other` views."""
+
+    def _writable(self) -> np.ndarray:
+        """The codes as an array that may be written; ValueError over read-only memory."""
+
+    def abs(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def add_(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def all(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def any(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def argmax(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def argmin(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def as_strided(self, size: typing.Any, stride: typing.Any = None, storage_offset: _int = 0) -> QTensor: ...
+    def backward(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def bool(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def clamp_(self, *args: typing.Any, **kwargs: typing.Any) -> QTensor: ...
     def clone(self) -> QTensor:
         """A copy with storage of its own."""
 
     def contiguous(self, memory_format: typing.Any = None) -> QTensor:
         """This tensor if it is dense in that layout, else a dense copy."""
 
+    def copy_(self, src: typing.Any, non_blocking: _bool = False) -> QTensor: ...
     def cpu(self) -> typing.Any: ...
+    def cumsum(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def detach(self) -> typing.Any: ...
-    def dim(self) -> int:
+    def dim(self) -> _int:
         """Number of axes."""
 
-    def element_size(self) -> int:
+    def div(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def div_(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def element_size(self) -> _int:
         """Bytes per element."""
 
     def eq(self, other: typing.Any) -> Tensor: ...
-    def equal(self, other: QTensor) -> bool:
-        """Whether parameters, shape and every code agree."""
-
-    def expand(self, *args: typing.Any) -> QTensor:
-        """Axes of size 1 repeated without a copy."""
-
+    def equal(self, other: typing.Any) -> _bool: ...
+    def exp(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def fill_(self, value: typing.Any) -> QTensor: ...
     def flatten(
         self,
         start_dim: typing.SupportsInt | typing.SupportsIndex = 0,
@@ -223,28 +290,41 @@ class QTensor:
     ) -> QTensor:
         """Axes start_dim to end_dim as one."""
 
+    def float(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def ge(self, other: typing.Any) -> Tensor: ...
     def gt(self, other: typing.Any) -> Tensor: ...
+    def hardtanh_(self, *args: typing.Any, **kwargs: typing.Any) -> QTensor: ...
+    def int(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def int_repr(self) -> np.ndarray:
-        """The integer codes as a read-only array that shares this tensor's memory."""
+        """The integer codes as a read-only array that shares this tensor's memory; for quint4x2 a flat array of two codes to a byte."""
 
-    def is_contiguous(self, memory_format: typing.Any = None) -> bool:
+    def is_contiguous(self, memory_format: typing.Any = None) -> _bool:
         """Whether the elements are dense in that layout."""
 
     def item(self) -> typing.Any: ...
     def le(self, other: typing.Any) -> Tensor: ...
+    def leaky_relu_(self, *args: typing.Any, **kwargs: typing.Any) -> QTensor: ...
+    def log(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def long(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def lt(self, other: typing.Any) -> Tensor: ...
-    def nbytes(self) -> int:
+    def matmul(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def minimum(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def mul_(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def nbytes(self) -> _int:
         """Bytes of all elements."""
 
     def ne(self, other: typing.Any) -> Tensor: ...
-    def numel(self) -> int:
+    def neg(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def norm(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def numel(self) -> _int:
         """Number of elements."""
 
+    def numpy(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def permute(self, *args: typing.Any) -> QTensor:
         """The axes in another order; a view."""
 
-    def q_per_channel_axis(self) -> int:
+    def pow(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def q_per_channel_axis(self) -> _int:
         """The channel axis of a per-channel quantized tensor."""
 
     def q_per_channel_scales(self) -> typing.Any:
@@ -253,24 +333,38 @@ class QTensor:
     def q_per_channel_zero_points(self) -> typing.Any:
         """The zero points of a per-channel quantized tensor, int32."""
 
-    def q_scale(self) -> float:
+    def q_scale(self) -> _float:
         """The scale of a per-tensor quantized tensor (a float32 value)."""
 
-    def q_zero_point(self) -> int:
+    def q_zero_point(self) -> _int:
         """The zero point of a per-tensor quantized tensor."""
 
     def qscheme(self) -> typing.Any:
         """per_tensor_affine or per_channel_affine."""
 
+    def relu_(self, *args: typing.Any, **kwargs: typing.Any) -> QTensor: ...
+    def requires_grad_(self, requires_grad: _bool = True) -> QTensor: ...
     def reshape(self, *args: typing.Any) -> QTensor:
         """The same codes in another shape; a view where strides allow it."""
 
+    def resize_(self, *size: typing.Any, memory_format: typing.Any = None) -> QTensor: ...
+    def round(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def set_(
+        self, source: QTensor, storage_offset: _int = 0, size: typing.Any = None, stride: typing.Any = None
+    ) -> QTensor: ...
     def size(self, dim: typing.SupportsInt | typing.SupportsIndex | None = None) -> typing.Any:
         """All sizes, or the size of one axis."""
 
+    def softmax(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def sqrt(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def stride(self, dim: typing.SupportsInt | typing.SupportsIndex | None = None) -> typing.Any:
         """All strides in elements, or that of one axis."""
 
+    def sub(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def sub_(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def sum(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def to(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def tolist(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     def transpose(
         self, dim0: typing.SupportsInt | typing.SupportsIndex, dim1: typing.SupportsInt | typing.SupportsIndex
     ) -> QTensor:
@@ -279,22 +373,28 @@ class QTensor:
     def view(self, *args: typing.Any) -> QTensor:
         """The same codes in another shape, without a copy; ValueError where strides do not allow it."""
 
+    def where(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
+    def zero_(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any: ...
     @property
     def dtype(self) -> typing.Any:
         """Element type."""
 
     @property
-    def is_quantized(self) -> bool:
+    def is_quantized(self) -> _bool:
         """True."""
 
     @property
-    def ndim(self) -> int:
+    def ndim(self) -> _int:
         """Number of axes."""
 
     @property
     def qparams(self) -> QParams:
         """Scale, zero point, axis."""
 
+    @property
+    def requires_grad(self) -> typing.Any: ...
+    @requires_grad.setter
+    def requires_grad(self, value: _bool) -> None: ...
     @property
     def shape(self) -> tuple:
         """Sizes, in logical order."""
@@ -311,36 +411,58 @@ class PackedLinear:
     def weight(self) -> QTensor:
         """The quantized weight."""
 
-class PackedConv2d:
-    """A convolution's weight [O, C / groups, kh, kw] made ready for the kernels."""
+class PackedConv:
+    """A convolution's weight made ready for the kernels: [O, C / groups, k...], or [C, O / groups, k...] when transposed; 1 to 3 spatial axes."""
+
+    @staticmethod
+    def transposed(
+        weight: QTensor,
+        bias: typing.Any,
+        stride: typing.Any,
+        padding: typing.Any,
+        output_padding: typing.Any,
+        dilation: typing.Any,
+        groups: typing.SupportsInt | typing.SupportsIndex,
+    ) -> PackedConv:
+        """The weight of a transposed convolution."""
 
     def __init__(
         self,
         weight: QTensor,
         bias: typing.Any,
-        stride: typing.Annotated[
-            collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
-        ] = [1, 1],
-        padding: typing.Annotated[
-            collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
-        ] = [0, 0],
-        dilation: typing.Annotated[
-            collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"
-        ] = [1, 1],
-        groups: typing.SupportsInt | typing.SupportsIndex = 1,
+        stride: typing.Any,
+        padding: typing.Any,
+        dilation: typing.Any,
+        groups: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     @property
     def bias(self) -> typing.Any:
         """The float32 bias, or None."""
 
     @property
-    def dilation(self) -> typing.Annotated[list[int], "FixedSize(2)"]: ...
+    def dilation(self) -> list[_int]:
+        """One value per spatial axis."""
+
     @property
-    def groups(self) -> int: ...
+    def groups(self) -> _int:
+        """Number of groups."""
+
     @property
-    def padding(self) -> typing.Annotated[list[int], "FixedSize(2)"]: ...
+    def is_transposed(self) -> _bool:
+        """Whether this is a transposed convolution."""
+
     @property
-    def stride(self) -> typing.Annotated[list[int], "FixedSize(2)"]: ...
+    def output_padding(self) -> list[_int]:
+        """One value per spatial axis; empty unless transposed."""
+
+    @property
+    def padding(self) -> list[_int]:
+        """One value per spatial axis."""
+
+    @property
+    def stride(self) -> list[_int]:
+        """One value per spatial axis."""
+
     @property
     def weight(self) -> QTensor:
         """The quantized weight."""
@@ -380,8 +502,16 @@ def cat(
 ) -> QTensor:
     """Tensors joined along an axis, each requantized to the result's parameters."""
 
-def conv2d(input: QTensor, packed: PackedConv2d, qparams: QParams, relu: bool = False) -> QTensor:
-    """2-D convolution of ``x [N, C, H, W]``, requantized; padding is real 0. The result is channels-last."""
+def choose_qparams(
+    lo: typing.SupportsFloat | typing.SupportsIndex,
+    hi: typing.SupportsFloat | typing.SupportsIndex,
+    dtype: dtype,
+    reduce_range: bool = False,
+) -> QParams:
+    """Parameters of an 8-bit dtype for values in [lo, hi], as dynamic quantization chooses them."""
+
+def conv(input: QTensor, packed: PackedConv, qparams: QParams, relu: bool = False) -> QTensor:
+    """Convolution of ``x [N, C, ...]``, requantized; padding is real 0. The result is channels-last."""
 
 def cpu_features() -> dict:
     """What this CPU and operating system can run, by name."""
@@ -389,17 +519,36 @@ def cpu_features() -> dict:
 def dequantize(input: QTensor) -> np.ndarray:
     """``(q - zero_point) * scale`` as a float32 array."""
 
+def exp(input: np.ndarray) -> np.ndarray:
+    """exp of float32 numbers, the same bits on every CPU."""
+
 def get_isa() -> str:
     """The instruction set whose kernels run."""
 
 def get_num_threads() -> int:
     """How many threads one op may use."""
 
+def gru_cell(gi: np.ndarray, gh: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """One GRU step from the input's and the hidden state's parts [N, 3H] (r, z, n) and the state [N, H]."""
+
 def isa_list() -> list[tuple[str, bool]]:
     """The instruction sets of this build, best first, each with whether this CPU supports it."""
 
 def linear(input: QTensor, packed: PackedLinear, qparams: QParams, relu: bool = False) -> QTensor:
     """``x [..., K]`` times the weight transposed, plus bias, requantized; see docs/numerics.md."""
+
+def linear_dynamic(
+    input: np.ndarray, packed: PackedLinear, reduce_range: bool = False, relu: bool = False
+) -> np.ndarray:
+    """A linear layer on float32 input, quantized on the fly.
+
+    The whole input is quantized to quint8 with the parameters that :func:`choose_qparams` gives for its range; the
+    result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
+
+    Raises
+    ------
+    ValueError
+        Where the input holds NaN or an infinity, or shapes do not fit."""
 
 def lookup(input: QTensor, table: np.ndarray, qparams: QParams) -> QTensor:
     """Map 8-bit codes through a table: ``out = table[q & 0xFF]``. Every unary 8-bit op is one of these.
@@ -412,6 +561,9 @@ def lookup(input: QTensor, table: np.ndarray, qparams: QParams) -> QTensor:
         Codes of ``qparams.dtype``, indexed by the raw byte of the input's code.
     qparams : QParams
         The result's parameters."""
+
+def lstm_cell(gates: np.ndarray, c: np.ndarray) -> tuple:
+    """One LSTM step from its gates [N, 4H] (i, f, g, o before their nonlinearity) and cell state [N, H]: (h, c)."""
 
 def matmul_integer(
     a: np.ndarray, b: np.ndarray, a_zero_point: typing.Any = 0, b_zero_point: typing.Any = 0
@@ -467,8 +619,19 @@ def set_isa(name: str) -> None:
 def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None:
     """Set how many threads one op may use (1 to 1024). Results do not depend on it."""
 
+def sigmoid(input: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) of float32 numbers, the same bits on every CPU."""
+
+def tanh(input: np.ndarray) -> np.ndarray:
+    """tanh of float32 numbers, the same bits on every CPU."""
+
+__version__: str = "0.1.0"
 qint32: dtype
 qint8: dtype
+quint4x2: dtype
 quint8: dtype
 _DType = dtype
 _QScheme = qscheme
+_bool = bool
+_int = int
+_float = float

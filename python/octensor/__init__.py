@@ -23,15 +23,37 @@ from ._C import (
     qint8,
     qint32,
     qscheme,
+    quint4x2,
     quint8,
     set_num_threads,
 )
 from ._C import dtype as dtype
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .factories import (
+    _choose_qparams_per_tensor as _choose_qparams_per_tensor,
+)
+from .factories import (
+    _empty_affine_quantized as _empty_affine_quantized,
+)
+from .factories import (
+    _empty_per_channel_affine_quantized as _empty_per_channel_affine_quantized,
+)
+from .factories import (
+    _make_per_channel_quantized_tensor as _make_per_channel_quantized_tensor,
+)
+from .factories import (
+    _make_per_tensor_quantized_tensor as _make_per_tensor_quantized_tensor,
+)
+from .factories import (
+    _saturate_weight_to_fp16 as _saturate_weight_to_fp16,
+)
+from .factories import (
     arange,
     as_tensor,
+    choose_qparams_optimized,
     empty,
+    empty_like,
+    empty_quantized,
     eye,
     from_numpy,
     full,
@@ -49,30 +71,37 @@ from .factories import (
     zeros,
     zeros_like,
 )
-from .ops.activation import clamp, relu, sigmoid, tanh
-from .ops.elementwise import add, div, mul, pow, sub
-from .ops.matmul import matmul
+from .ops.activation import clamp, relu, sigmoid, tanh, threshold
+from .ops.curves import celu, prelu, selu
+from .ops.elementwise import add, div, masked_fill, mul, pow, sub
+from .ops.matmul import bmm, matmul
+from .ops.moving import flip, repeat_interleave, sort, topk
 from .ops.reduce import amax, amin, max, mean, min, sum
 from .ops.shape import (
     cat,
     chunk,
     flatten,
+    narrow,
     permute,
     reshape,
+    select,
     split,
     squeeze,
     stack,
+    t,
     transpose,
+    unbind,
     unsqueeze,
 )
+from .ops.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .ops.softmax import log_softmax, softmax
-from .ops.unary import abs, clone, exp, log, neg, sqrt
+from .ops.unary import abs, clone, erf, exp, log, neg, sqrt
 from .qtensor import dequantize, quantize_per_channel, quantize_per_tensor
 from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import backends, nn, optim, quantization
+    from . import ao, backends, nn, optim, quantization
 
     __version__: str
 
@@ -84,6 +113,7 @@ __all__ = [
     "from_numpy",
     "arange",
     "empty",
+    "empty_like",
     "eye",
     "full",
     "linspace",
@@ -102,7 +132,9 @@ __all__ = [
     # quantized tensors
     "QTensor",
     "QParams",
+    "choose_qparams_optimized",
     "dequantize",
+    "empty_quantized",
     "quantize_per_channel",
     "quantize_per_tensor",
     # dtypes and schemes
@@ -110,6 +142,7 @@ __all__ = [
     "qint8",
     "quint8",
     "qint32",
+    "quint4x2",
     "qscheme",
     # ops
     "abs",
@@ -118,36 +151,54 @@ __all__ = [
     "amax",
     "amin",
     "argmax",
+    "bmm",
     "cat",
+    "celu",
+    "channel_shuffle",
     "chunk",
     "clamp",
     "clone",
     "div",
     "equal",
+    "erf",
     "exp",
     "flatten",
+    "flip",
     "log",
     "log_softmax",
+    "masked_fill",
     "matmul",
     "max",
     "mean",
     "min",
     "mul",
+    "narrow",
     "neg",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "pow",
+    "prelu",
     "relu",
+    "repeat_interleave",
     "reshape",
+    "select",
+    "selu",
     "sigmoid",
     "softmax",
+    "sort",
     "split",
     "sqrt",
     "squeeze",
     "stack",
     "sub",
     "sum",
+    "t",
     "tanh",
+    "threshold",
+    "topk",
     "transpose",
+    "unbind",
     "unsqueeze",
     # gradients, randomness, threads
     "enable_grad",
@@ -161,6 +212,7 @@ __all__ = [
     "get_num_threads",
     "set_num_threads",
     # packages
+    "ao",
     "backends",
     "nn",
     "ops",
@@ -168,7 +220,8 @@ __all__ = [
     "quantization",
 ]
 
-float32 = float = _np.float32
+float16, float32 = _np.float16, _np.float32
+float = _np.float32
 int8, int16, int32, int64, uint8 = _np.int8, _np.int16, _np.int32, _np.int64, _np.uint8
 int, long, bool = _np.int32, _np.int64, _np.bool_
 
@@ -179,12 +232,24 @@ per_channel_symmetric = qscheme.per_channel_symmetric
 per_channel_affine_float_qparams = qscheme.per_channel_affine_float_qparams
 
 # Loaded on first use, to keep `import octensor` short.
-_LAZY = ("backends", "nn", "optim", "quantization")
+_LAZY = ("ao", "backends", "nn", "optim", "quantization")
+# Functions whose home is a package that is loaded on first use.
+_FAKE_QUANTIZE = (
+    "fake_quantize_per_tensor_affine",
+    "fake_quantize_per_channel_affine",
+    "fake_quantize_per_tensor_affine_cachemask",
+    "fake_quantize_per_channel_affine_cachemask",
+    "_fake_quantize_learnable_per_tensor_affine",
+    "_fake_quantize_learnable_per_channel_affine",
+    "fused_moving_avg_obs_fake_quant",
+)
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f"{__name__}.{name}")
+    if name in _FAKE_QUANTIZE:
+        return getattr(import_module(f"{__name__}.quantization.fake_ops"), name)
     if name == "__version__":  # looked up in the installed distribution: reading it takes longer than the rest
         return import_module("importlib.metadata").version("octensor")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -199,17 +264,29 @@ def is_tensor(obj: Any) -> Any:
     return isinstance(obj, (Tensor, QTensor))
 
 
+def _tensor(op: str, input: Any) -> Any:
+    if not is_tensor(input):
+        raise TypeError(f"{op}: input: expected a Tensor or QTensor, got {type(input).__name__}")
+    return input
+
+
+def _float(op: str, input: Any) -> Tensor:
+    if not isinstance(input, Tensor):
+        remedy = ": call .dequantize() on it first" if isinstance(input, QTensor) else ""
+        raise TypeError(f"{op}: input: expected a float Tensor, got {type(input).__name__}{remedy}")
+    return input
+
+
 def equal(input: Any, other: Any) -> Any:
     """Whether two tensors have the same shape and values (for QTensors: also the same qparams)."""
-    return input.equal(other)
+    return _tensor("equal", input).equal(other)
 
 
 def allclose(input: Any, other: Any, rtol: Any = 1e-5, atol: Any = 1e-8) -> Any:
     """Whether all values of two float tensors are within `atol + rtol · |other|`."""
-    return input.allclose(other, rtol=rtol, atol=atol)
+    return _float("allclose", input).allclose(other, rtol=rtol, atol=atol)
 
 
 def argmax(input: Any, dim: Any = None, keepdim: Any = False) -> Tensor:
     """Return the index of the first largest value, over everything or along one axis."""
-    result: Tensor = input.argmax(dim, keepdim)
-    return result
+    return ops.reduce.argmax(input, dim, keepdim)

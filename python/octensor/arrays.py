@@ -54,6 +54,15 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     return array
 
 
+def array_of(op: str, name: str, data: Any, dtype: Any = None) -> np.ndarray:
+    """Return `as_array(data, dtype)`, or raise for the argument `name` of the function `op`."""
+    try:
+        return as_array(data, dtype)
+    except (TypeError, ValueError) as error:
+        place = op if str(error).startswith("dtype:") else f"{op}: {name}"
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{place}: {error}") from None
+
+
 def plain_index(index: Any) -> Any:
     """Return `index` with every tensor in it replaced by its array."""
     if isinstance(index, tuple):

@@ -47,6 +47,8 @@ class set_grad_enabled:
     """
 
     def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, (bool, np.bool_)):
+            raise TypeError(f"set_grad_enabled: mode: expected True or False, got {mode!r}")
         self._previous = _mode.recording
         _mode.recording = bool(mode)
 

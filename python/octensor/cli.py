@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 import octensor
@@ -32,5 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="print the version, the CPU, the instruction sets and the threads")
     parser.parse_args(arguments)
-    print(info())
+    try:
+        print(info())
+    except ValueError as error:  # OCTENSOR_ISA names a set that this CPU does not have
+        print(f"octensor: {error}", file=sys.stderr)
+        return 2
     return 0

@@ -54,4 +54,7 @@ def get_rng_state() -> dict[str, Any]:
 
 def set_rng_state(state: dict[str, Any]) -> None:
     """Continue from a state that `get_rng_state` returned."""
-    generator().bit_generator.state = state
+    try:
+        generator().bit_generator.state = state
+    except (TypeError, ValueError, KeyError):
+        raise TypeError(f"set_rng_state: state: expected what get_rng_state returned, got {state!r}") from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union
 import numpy as np
 
 from . import autograd
-from .arrays import FLOAT, as_array
+from .arrays import FLOAT, array_of, as_array
 from .inplace import InPlace
 
 TensorLike = Union["Tensor", np.ndarray, float, int, bool]
@@ -56,7 +56,7 @@ class Tensor(InPlace):
     grad: Tensor | None
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self._array = as_array(data)
+        self._array = array_of(type(self).__name__, "data", data)
         self._node = None
         self._requires_grad = False
         self.grad = None
@@ -316,19 +316,19 @@ class Tensor(InPlace):
 
     def equal(self, other: Any) -> bool:
         """Whether shape and all values are the same."""
-        return bool(np.array_equal(self._array, as_array(other)))
+        return bool(np.array_equal(self._array, array_of("equal", "other", other)))
 
     def allclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8) -> bool:
         """Whether all values are within `atol + rtol · |other|`."""
-        return bool(np.allclose(self._array, as_array(other), rtol=rtol, atol=atol))
-
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """Return the index of the first largest value, over everything or along one axis."""
-        return Tensor._wrap(np.argmax(self._array, axis=dim, keepdims=keepdim))
-
-    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """Return the index of the first smallest value, over everything or along one axis."""
-        return Tensor._wrap(np.argmin(self._array, axis=dim, keepdims=keepdim))
+        values = array_of("allclose", "other", other)
+        try:
+            return bool(np.allclose(self._array, values, rtol=rtol, atol=atol))
+        except TypeError:
+            raise TypeError(f"allclose: rtol, atol: expected numbers, got {rtol!r} and {atol!r}") from None
+        except ValueError:
+            raise ValueError(
+                f"allclose: other: expected a shape that broadcasts with {self.shape}, got {values.shape}"
+            ) from None
 
     def any(self) -> Tensor:
         """Whether any value is true."""

@@ -2,7 +2,8 @@
 
 In PyTorch the engine decides how numbers are rounded and which layers run at all. Here there is one arithmetic and it
 does not change: setting the engine is accepted, so that code written for PyTorch runs, and has no effect on results.
-Which default qconfig is meant is said by name, `quantization.get_default_qconfig(engine)`, which takes the same names.
+Which default qconfig is meant is said by name, `quantization.get_default_qconfig(engine)`, which takes the same names
+("none" excepted, PyTorch's name for having no engine: quantized models run under it like under any other).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-_ENGINES = ("x86", "fbgemm", "onednn", "qnnpack", "arm")
+_ENGINES = ("x86", "fbgemm", "onednn", "qnnpack", "arm", "none")
 
 
 class _QuantizedBackend(ModuleType):

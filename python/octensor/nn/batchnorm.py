@@ -2,10 +2,8 @@
 
     y = (x - mean) / sqrt(var + eps) · weight + bias        per channel
 
-with the batch's statistics in training (which also move the running ones) and the running statistics in eval.
-
-In the static stage x is a `QTensor`; the layer dequantizes it, computes  x · a + b  in float32, where
-a = weight / sqrt(var + eps) and b = bias - mean · a are rounded once from float64, and quantizes the result.
+with the batch's statistics in training (which also move the running ones) and the running statistics in eval. A fused
+layer carries its ReLU as `activation`.
 """
 
 from __future__ import annotations
@@ -14,21 +12,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import _C
-from .._C import QParams, QTensor
-from ..arrays import as_array
 from ..ops.norm import batch_norm
 from ..tensor import Tensor
 from .linear import positive
-from .module import Module, OutputRule
+from .module import Module
+from .observed import ObservedLayer
 from .parameter import Parameter
 from .weighted import describe
 
 
-class _BatchNorm(Module):
+class BatchNormLayer(ObservedLayer):
     """What batch norms of all ranks share; subclasses name the shapes they take."""
 
-    output_rule: ClassVar[OutputRule] = "given"
     ranks: ClassVar[tuple[int, ...]]
     layout: ClassVar[str]
 
@@ -45,6 +40,7 @@ class _BatchNorm(Module):
         positive(name, num_features=num_features)
         if not eps > 0:
             raise ValueError(f"{name}: eps: expected a positive number, got {eps!r}")
+        self.activation: Module | None = None
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -76,14 +72,9 @@ class _BatchNorm(Module):
         shape = tuple(getattr(input, "shape", ()))
         if len(shape) not in self.ranks or shape[1] != self.num_features:
             raise ValueError(f"expected shape {self.layout} with C = {self.num_features}, got {describe(input)}")
-        qparams = self.activation_post_process
-        if isinstance(qparams, QParams):
-            return self._forward_static(input, qparams)
-        if isinstance(input, QTensor):
-            raise TypeError(
-                f"expected a float Tensor, got {describe(input)}: "
-                "put DeQuantStub before it, or give the layer a qconfig"
-            )
+        given = self._given(input)
+        if given:
+            return self._forward_static(input, given)
         learns = self.training and self.track_running_stats
         momentum = self.momentum
         if learns:
@@ -93,34 +84,23 @@ class _BatchNorm(Module):
         use_batch = self.training or not self.track_running_stats
         reads = learns or not use_batch
         mean, var = (self.running_mean, self.running_var) if reads else (None, None)
-        return batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum or 0.0, self.eps)
+        output = batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum or 0.0, self.eps)
+        return output if self.activation is None else self.activation(output)
 
-    def _forward_static(self, x: Any, qparams: QParams) -> QTensor:
-        if not isinstance(x, QTensor):
-            raise TypeError(
-                f"expected a quantized input (QTensor), got {describe(x)}: "
-                "put a QuantStub before this layer (x = self.quant(x)) and convert it too"
-            )
+    def _forward_static(self, x: Any, given: dict[str, Any]) -> Any:
         if not self.track_running_stats:
             raise ValueError("expected running statistics (track_running_stats=True) in a quantized model, got none")
-        scale = 1 / np.sqrt(np.asarray(self.running_var, np.float64) + self.eps)
-        if self.weight is not None:
-            scale = scale * as_array(self.weight)
-        shift = -np.asarray(self.running_mean, np.float64) * scale
-        if self.bias is not None:
-            shift = shift + as_array(self.bias)
-        along = (1, -1) + (1,) * (x.ndim - 2)
-        y = _C.dequantize(x)
-        y = y * scale.astype(np.float32).reshape(along) + shift.astype(np.float32).reshape(along)
-        return _C.quantize(y, qparams, channels_last=x.ndim == 4)
+        relu = self.activation is not None
+        statistics = self.running_mean, self.running_var
+        return batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps, relu=relu, **given)
 
     def extra_repr(self) -> str:
         """Sizes and settings."""
         text = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
-        return f"{text}, track_running_stats={self.track_running_stats}"
+        return f"{text}, track_running_stats={self.track_running_stats}{self._slot_repr()}"
 
 
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(BatchNormLayer):
     """Batch norm of rows (N, C) or signals (N, C, L).
 
     Parameters
@@ -147,7 +127,7 @@ class BatchNorm1d(_BatchNorm):
     layout = "(N, C) or (N, C, L)"
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(BatchNormLayer):
     """Batch norm of images (N, C, H, W); the parameters are those of `BatchNorm1d`.
 
     Examples
@@ -159,3 +139,17 @@ class BatchNorm2d(_BatchNorm):
 
     ranks = (4,)
     layout = "(N, C, H, W)"
+
+
+class BatchNorm3d(BatchNormLayer):
+    """Batch norm of volumes (N, C, D, H, W); the parameters are those of `BatchNorm1d`.
+
+    Examples
+    --------
+    >>> import octensor as ot
+    >>> ot.nn.BatchNorm3d(3)(ot.randn(2, 3, 4, 4, 4)).shape
+    (2, 3, 4, 4, 4)
+    """
+
+    ranks = (5,)
+    layout = "(N, C, D, H, W)"

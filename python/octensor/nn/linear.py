@@ -43,6 +43,8 @@ class Linear(WeightedLayer):
     (5, 2)
     """
 
+    input_dtype = _C.quint8
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         positive("Linear", in_features=in_features, out_features=out_features)
         super().__init__((out_features, in_features), bias)
@@ -57,6 +59,9 @@ class Linear(WeightedLayer):
 
     def _run(self, x: QTensor, packed: PackedLinear, qparams: QParams, relu: bool) -> QTensor:
         return _C.linear(x, packed, qparams, relu=relu)
+
+    def _run_dynamic(self, x: np.ndarray, packed: PackedLinear, relu: bool) -> np.ndarray:
+        return _C.linear_dynamic(x, packed, relu=relu)
 
     def extra_repr(self) -> str:
         """Sizes and, if not float, the stage."""

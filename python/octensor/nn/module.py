@@ -7,9 +7,24 @@ which each output goes (an observer while calibrating, a fake-quantize module wh
 the `QParams` that the outputs of the converted layer have. Layers with a weight have a second slot,
 `weight_fake_quant`. A module in a slot is a normal child: it is in `state_dict`, `children` and the repr.
 
-*Stage.* What a layer does follows from what is in its slots and whether its `weight` is a `QTensor`; the property
-`stage` names it. Nothing stores the stage. A slot module says what it is through the class attribute `slot_stage`:
-"calibrating" (observers, the default) or "qat" (fake-quantize modules).
+*Stage.* What a layer does follows from what is in its slots and from the form of its weights; the property `stage`
+names it. Nothing stores the stage. A slot module says what it is through the class attribute `slot_stage`:
+"calibrating" (observers, the default) or "qat" (fake-quantize modules, which in eval mode also have a say in what the
+layer returns, through `as_converted(layer, args, kwargs, output)`).
+
+=========== =================================== ==================== =====================================
+stage       weights                             output slot          input and output
+=========== =================================== ==================== =====================================
+float       Parameters                          empty                float
+calibrating Parameters                          an observer          float
+qat         Parameters                          a fake quantize      float
+static      QTensors, or the layer has none     QParams              QTensors
+dynamic     QTensors; `input_dtype` is set      empty                float; the input is quantized inside
+weight-only QTensors or float16 arrays          empty                float; computed in float
+=========== =================================== ==================== =====================================
+
+The weights are the parameters named in `weight_names`. Assigning a `QTensor` or a float16 array to one of them
+takes the Parameter's place; there is nothing else to do to bring a layer to the dynamic or weight-only stage.
 
 *Located errors.* A `ValueError` or `TypeError` that leaves a module's call carries the path of the innermost module
 that was running: `features.0.conv (Conv2d, static): …`.
@@ -51,6 +66,11 @@ class Module(StateMixin):
         input's; never observed), "fixed" (constants of the op) or "float" (the result is a float tensor).
     slots : tuple of str
         Names of this class's slots.
+    weight_names : tuple of str
+        Names of the parameters that quantization replaces by QTensors or float16 arrays.
+    input_dtype : octensor.dtype or None
+        What a layer with quantized weights and an empty output slot quantizes its float input to (stage "dynamic");
+        None where it computes in float with the dequantized weights (stage "weight-only").
 
     Examples
     --------
@@ -69,6 +89,8 @@ class Module(StateMixin):
     output_rule: ClassVar[OutputRule] = "same"
     slots: ClassVar[tuple[str, ...]] = ("activation_post_process",)
     slot_stage: ClassVar[Literal["calibrating", "qat"]] = "calibrating"
+    weight_names: tuple[str, ...] = ()
+    input_dtype: Any = None
 
     training: bool
     _parameters: dict[str, Parameter | None]
@@ -105,7 +127,11 @@ class Module(StateMixin):
             if state["_forward_hooks"]:
                 output = state["_forward_hooks"].after(self, args, output)
             slot = state["_modules"].get("activation_post_process")
-            return output if slot is None else slot(output)
+            if slot is None or not self.slots:
+                return output
+            if slot.slot_stage == "qat" and not self.training:
+                return slot.as_converted(self, args, kwargs, slot(output))
+            return slot(output)
         except (ValueError, TypeError) as error:
             self._locate(error)
             raise
@@ -137,19 +163,21 @@ class Module(StateMixin):
     # --- stage -------------------------------------------------------------------------------------------------------
     @property
     def stage(self) -> Stage:
-        """What the module is now: "float", "calibrating", "qat", "static", "weight-only", or "mixed".
+        """What the module is now; the table at the head of `nn.module` says how it follows from slots and weights.
 
-        A module whose own slots are empty answers for its children: the one stage other than "float" found there, or
-        "mixed" where there are several.
+        A module whose own slots and weights say nothing answers for its children: the one stage other than "float"
+        found there, or "mixed" where there are several.
         """
         in_slots = [m for m in (self._modules.get(name) for name in self.slots) if m is not None]
         if in_slots:
             return "qat" if any(m.slot_stage == "qat" for m in in_slots) else "calibrating"
-        has_qparams = isinstance(self.activation_post_process, QParams)
-        if isinstance(self.__dict__["_buffers"].get("weight"), QTensor):
-            return "static" if has_qparams else "weight-only"
-        if has_qparams:
+        if isinstance(self.activation_post_process, QParams):
             return "static"
+        buffers = self.__dict__["_buffers"]
+        weights = [buffers[name] for name in self.weight_names if buffers.get(name) is not None]
+        if weights:
+            integers = isinstance(weights[0], QTensor) and self.input_dtype is not None
+            return "dynamic" if integers else "weight-only"
         stages = {child.stage for child in self.children()} - {"float"}
         if not stages:
             return "float"
@@ -182,7 +210,7 @@ class Module(StateMixin):
             object.__setattr__(self, name, value)
         elif name in self.slots:
             self._place(None, name, value)
-        elif isinstance(value, QTensor) and (name in state["_parameters"] or name in state["_buffers"]):
+        elif is_reduced(value) and (name in state["_parameters"] or name in state["_buffers"]):
             self._place("_buffers", name, value)  # a quantized weight takes the place of the Parameter
         elif value is None and name in state["_modules"]:
             state["_modules"][name] = None
@@ -434,6 +462,11 @@ class Module(StateMixin):
             head = f"{self._get_name()}("
         body = "\n".join([*lines, *children]).replace("\n", "\n  ")
         return f"{head}\n  {body}\n)"
+
+
+def is_reduced(value: Any) -> bool:
+    """Whether a weight is held in fewer bits than float32: a `QTensor` or a float16 array."""
+    return isinstance(value, QTensor) or (isinstance(value, np.ndarray) and value.dtype == np.float16)
 
 
 def _check_buffer(name: str, value: Any) -> Any:

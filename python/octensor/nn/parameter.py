@@ -5,9 +5,12 @@ Assigning a `Parameter` to an attribute of a `Module` registers it, so that `Mod
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+from .._C import QTensor
 from ..tensor import Tensor
+
+P = TypeVar("P", bound="Parameter")
 
 
 class Parameter(Tensor):
@@ -30,7 +33,23 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad=requires_grad)
+        try:
+            super().__init__(data, requires_grad=requires_grad)
+        except TypeError as error:
+            raise TypeError(f"Parameter: data: {error}") from None
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+    def __call__(self: P) -> P:
+        """Return the parameter: quantized layers of PyTorch have `bias()` where float ones have `bias`."""
+        return self
+
+
+def _itself(tensor: QTensor) -> QTensor:
+    """Return the tensor: the same for `weight()`, where a QTensor has taken the parameter's place."""
+    return tensor
+
+
+for _name in {"__call__"} - set(vars(QTensor)):
+    setattr(QTensor, _name, _itself)

@@ -109,7 +109,7 @@ class StateMixin:
                 want = "a QTensor" if isinstance(here, QTensor) else "a float tensor"
                 complaints[name] = (
                     f"expected {want}, got {type(value).__name__}: bring the model to the stage the state was saved in"
-                    " first (prepare and convert it the same way)"
+                    " first (prepare and convert it the same way, running any data of the right shape in between)"
                 )
             elif tuple(np.shape(here) if not hasattr(here, "shape") else here.shape) != _shape(value):
                 complaints[name] = f"expected shape {tuple(here.shape)}, got {_shape(value)}"

@@ -7,17 +7,22 @@ model) and `activation` (a ReLU) are there when fusion put them there. By stage:
 * qat: with the weight fake-quantized. If `norm` is there too, the weight is fake-quantized at the scale it will have
   once the norm is folded into it, and the scaling is undone before the norm, which trains normally:
   f = γ / sqrt(running_var + eps);   y = norm(op(x, fake(weight · f)) / f + bias);
-* static: `weight` is a `QTensor` and the output slot holds `QParams`; one integer kernel does it all.
+* static: `weight` is a `QTensor` and the output slot holds `QParams`; one integer kernel does it all;
+* dynamic: `weight` is a `QTensor`, the output slot is empty and the class has an `input_dtype`: one kernel quantizes
+  the float input with the range of this call, multiplies in integers and returns floats;
+* weight-only: `weight` is a `QTensor` or a float16 array, the output slot is empty: computed in float with the
+  weight's real values.
 
-Subclasses give the float op, the packed form of the weight, and the kernel.
+Subclasses give the float op, the packed form of the weight, and the kernels.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from .. import _C
 from .._C import QParams, QTensor
 from ..arrays import as_array
 from ..ops import apply
@@ -25,8 +30,10 @@ from ..ops.elementwise import ADD
 from ..ops.shape import reshape
 from ..tensor import Tensor
 from . import init
-from .module import Module, OutputRule
+from .module import Module, OutputRule, is_reduced
 from .parameter import Parameter
+
+L = TypeVar("L", bound="WeightedLayer")
 
 
 def describe(x: Any) -> str:
@@ -47,18 +54,31 @@ class WeightedLayer(Module):
         Output channels first.
     bias : bool
         Whether there is one.
+    outputs : int, optional
+        The length of the bias; by default the first size of the weight.
+
+    Attributes
+    ----------
+    channel_axis : int
+        The axis of the weight along which its scales lie, where there is one per channel.
     """
 
     output_rule: ClassVar[OutputRule] = "given"
     slots: ClassVar[tuple[str, ...]] = ("activation_post_process", "weight_fake_quant")
+    weight_names: tuple[str, ...] = ("weight",)
+    channel_axis: ClassVar[int] = 0
+
+    #: Whether the norm keeps its running statistics in train mode too; see `intrinsic.qat.freeze_bn_stats`.
+    freeze_bn = False
 
     weight: Any
     bias: Any
 
-    def __init__(self, weight_shape: tuple[int, ...], bias: bool) -> None:
+    def __init__(self, weight_shape: tuple[int, ...], bias: bool, outputs: int | None = None) -> None:
         super().__init__()
+        outputs = weight_shape[0] if outputs is None else outputs
         self.weight = Parameter(np.empty(weight_shape, np.float32))
-        self.register_parameter("bias", Parameter(np.empty(weight_shape[0], np.float32)) if bias else None)
+        self.register_parameter("bias", Parameter(np.empty(outputs, np.float32)) if bias else None)
         self.norm: Module | None = None
         self.activation: Module | None = None
         self.reset_parameters()
@@ -69,6 +89,13 @@ class WeightedLayer(Module):
         if self.bias is not None:
             bound = 1 / init.fans(self.weight)[0] ** 0.5
             init.uniform_(self.bias, -bound, bound)
+
+    def train(self: L, mode: bool = True) -> L:
+        """Set train mode (or eval mode); a frozen norm stays in eval mode."""
+        super().train(mode)
+        if self.freeze_bn and self.norm is not None:
+            self.norm.train(False)
+        return self
 
     def _compute(self, x: Any, weight: Any, bias: Any) -> Any:
         """Apply the float op."""
@@ -82,13 +109,19 @@ class WeightedLayer(Module):
         """Call the kernel."""
         raise NotImplementedError
 
+    def _run_dynamic(self, x: np.ndarray, packed: Any, relu: bool) -> np.ndarray:
+        """Call the kernel that quantizes its float input itself; classes with an `input_dtype` have one."""
+        raise NotImplementedError
+
     def forward(self, input: Any) -> Any:
         """Return the layer's output: a `QTensor` in the static stage, else a `Tensor`."""
-        if isinstance(self.weight, QTensor):
-            return self._forward_static(input)
+        if isinstance(self.activation_post_process, QParams):
+            return self._forward_static(input, self.activation_post_process)
         if not isinstance(input, (Tensor, np.ndarray)):
             remedy = ": put DeQuantStub before it, or give the layer a qconfig" if isinstance(input, QTensor) else ""
             raise TypeError(f"expected a float Tensor, got {describe(input)}{remedy}")
+        if is_reduced(self.weight):
+            return self._forward_reduced(input)
         fake, norm = self.weight_fake_quant, self.norm
         if fake is not None and norm is not None:
             output = norm(self._compute_as_folded(input, fake, norm))
@@ -108,22 +141,43 @@ class WeightedLayer(Module):
         output = output / reshape(factor, *per_channel)
         return output if self.bias is None else apply(ADD, output, reshape(self.bias, *per_channel))
 
-    def _forward_static(self, x: Any) -> QTensor:
+    def _forward_static(self, x: Any, qparams: QParams) -> QTensor:
         if not isinstance(x, QTensor):
             raise TypeError(
                 f"expected a quantized input (QTensor), got {describe(x)}: "
                 "put a QuantStub before this layer (x = self.quant(x)) and convert it too"
             )
-        qparams = self.activation_post_process
-        if not isinstance(qparams, QParams):
-            raise TypeError(
-                "expected QParams of the output in activation_post_process, got none: the weight is quantized but the "
-                "layer was not converted; use quantization.convert"
-            )
+        return self._run(x, self._packed(), qparams, self.activation is not None)
+
+    def _forward_reduced(self, x: Any) -> Tensor:
+        """Dynamic and weight-only stages: float in, float out."""
+        if self.stage == "dynamic":
+            return Tensor._wrap(self._run_dynamic(as_array(x), self._packed(), self.activation is not None))
         if self._cache is None:
-            bias = None if self.bias is None else as_array(self.bias)
-            self.__dict__["_cache"] = self._pack(self.weight, bias)
-        return self._run(x, self._cache, qparams, self.activation is not None)
+            weight = self.weight
+            real = _C.dequantize(weight) if isinstance(weight, QTensor) else weight.astype(np.float32)
+            self.__dict__["_cache"] = Tensor(real)
+        output: Tensor = self._compute(x, self._cache, self.bias)
+        return output if self.activation is None else self.activation(output)
+
+    def _packed(self) -> Any:
+        """Return weight and bias as the integer kernels read them, made on first use."""
+        if self._cache is None:
+            if not isinstance(self.weight, QTensor):
+                raise TypeError(
+                    f"expected a quantized weight (QTensor), got a {type(self.weight).__name__}: the output slot holds "
+                    "QParams but the layer was not converted; use quantization.convert"
+                )
+            self.__dict__["_cache"] = self._pack(self.weight, None if self.bias is None else as_array(self.bias))
+        return self._cache
+
+    def set_weight_bias(self, w: Any, b: Any) -> None:
+        """Replace the weight (a QTensor in a quantized layer) and the bias (None for none)."""
+        self.weight = w if is_reduced(w) or isinstance(w, Parameter) else Parameter(w)
+        self.bias = b if b is None or isinstance(b, Parameter) else Parameter(b)
+
+    def _weight_bias(self) -> tuple[Any, Any]:
+        return self.weight, self.bias
 
     def _slot_repr(self) -> str:
         """Text for the repr: the stage and what the output slot says, if not float."""

@@ -11,7 +11,27 @@ from typing import Any
 
 from .._C import QTensor, matmul_integer
 from ..tensor import Tensor
-from . import activation, conv, dropout, elementwise, loss, matmul, norm, pool, reduce, shape, softmax, unary
+from . import (
+    activation,
+    conv,
+    curves,
+    dropout,
+    elementwise,
+    embedding,
+    loss,
+    matmul,
+    moving,
+    norm,
+    padding,
+    pool,
+    reduce,
+    resample,
+    row_norm,
+    shape,
+    shuffle,
+    softmax,
+    unary,
+)
 from .spec import OPS, OpSpec, apply
 
 __all__ = [
@@ -23,22 +43,34 @@ __all__ = [
     # the files of ops
     "activation",
     "conv",
+    "curves",
     "dropout",
     "elementwise",
+    "embedding",
     "loss",
     "matmul",
+    "moving",
     "norm",
+    "padding",
     "pool",
     "reduce",
+    "resample",
+    "row_norm",
     "shape",
+    "shuffle",
     "softmax",
     "unary",
 ]
 
 # Functions made of other ops, attached to both kinds of tensor.
 _COMPOSED: dict[str, Callable[..., Any]] = {
-    name: getattr(shape, name)
-    for name in ("view", "view_as", "flatten", "squeeze", "unsqueeze", "transpose", "t", "split", "chunk")
+    name: getattr(module, name)
+    for module, names in (
+        (shape, "view view_as flatten squeeze unsqueeze transpose t split chunk select narrow unbind"),
+        (moving, "sort topk repeat_interleave"),
+        (reduce, "max min argmax argmin"),
+    )
+    for name in names.split()
 }
 
 
@@ -55,8 +87,8 @@ def _attach() -> None:
     for spec in OPS.values():
         if spec.method and spec.function:
             setattr(Tensor, spec.method, spec.function)
-            # What QTensor does itself (views) stays.
-            if spec.quantized is not None and not hasattr(QTensor, spec.method):
+            # What QTensor does itself (views) stays. An op without a quantized form says so when called.
+            if not hasattr(QTensor, spec.method):
                 setattr(QTensor, spec.method, spec.function)
         for operator in spec.operators:
             setattr(Tensor, operator, spec.function)
@@ -66,8 +98,10 @@ def _attach() -> None:
         setattr(Tensor, name, function)
         if not hasattr(QTensor, name):
             setattr(QTensor, name, function)
-    Tensor.max, Tensor.min = reduce.max, reduce.min  # type: ignore[attr-defined]
     Tensor.__getitem__ = shape.getitem  # type: ignore[method-assign]
+    # These extend what QTensor does itself: indices that gather, and -1 for a size that stays.
+    QTensor.__getitem__ = shape.getitem  # type: ignore[method-assign]
+    QTensor.expand = shape.expand  # type: ignore[method-assign, assignment]
 
 
 _attach()

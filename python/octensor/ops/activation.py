@@ -1,8 +1,8 @@
-"""Activations: functions of one number, quantized through 256-entry tables.
+"""Activations that limit values, and sigmoid and tanh: quantized through 256-entry tables.
 
 The qparams of a quantized result are the input's where the op only limits or scales values (relu, relu6, hardtanh,
 clamp, leaky_relu), and constants where its range is known: sigmoid has scale 1/256 and the lowest code as zero point,
-tanh scale 2/256 and the middle code.
+tanh scale 2/256 and the middle code. Where the caller gives `qparams`, the result has those.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from .._C import QParams
+from .arguments import number
+from .codes import write
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -101,7 +103,9 @@ def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any
     """
     if min is None and max is None:
         raise ValueError("clamp: min, max: expected at least one bound, got none")
-    return apply(CLAMP, input, min=min, max=max)
+    low = None if min is None else number("clamp", "min", min)
+    high = None if max is None else number("clamp", "max", max)
+    return apply(CLAMP, input, min=low, max=high)
 
 
 def _hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
@@ -133,6 +137,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
 
     `inplace` is accepted for compatibility and changes nothing.
     """
+    min_val, max_val = number("hardtanh", "min_val", min_val), number("hardtanh", "max_val", max_val)
     if not min_val < max_val:
         raise ValueError(f"hardtanh: expected min_val < max_val, got {min_val} and {max_val}")
     return apply(HARDTANH, input, min_val=min_val, max_val=max_val)
@@ -189,9 +194,56 @@ LEAKY_RELU = OpSpec(
 
 
 @LEAKY_RELU.public
-def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
-    """Return x where x > 0, else `negative_slope`·x. `inplace` is accepted and changes nothing."""
-    return apply(LEAKY_RELU, input, negative_slope=negative_slope)
+def leaky_relu(
+    input: Any, negative_slope: float = 0.01, inplace: bool = False, *, out: Any = None, **given: Any
+) -> Any:
+    """Return x where x > 0, else `negative_slope`·x.
+
+    Parameters
+    ----------
+    input : Tensor or QTensor
+    negative_slope : float
+    inplace : bool
+        Accepted for compatibility; changes nothing.
+    out : QTensor, optional
+        For a QTensor: write the result there, with the parameters it has.
+    **given
+        For a QTensor: `qparams` of the result, if not the input's.
+    """
+    negative_slope = number("leaky_relu", "negative_slope", negative_slope)
+    if out is not None:
+        given["qparams"] = out.qparams
+    result = apply(LEAKY_RELU, input, negative_slope=negative_slope, **given)
+    return result if out is None else write(out, result)
+
+
+def _threshold(x: Any, threshold: float, value: float) -> Any:
+    return np.where(x > threshold, x, np.asarray(value, x.dtype))
+
+
+def _threshold_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    return (grad * (ctx.arrays[0] > ctx.attrs["threshold"]),)
+
+
+def _threshold_samples(rng: np.random.Generator) -> list[Sample]:
+    return [((_away(rng, 0.5),), {"threshold": 0.5, "value": -2.0})]
+
+
+THRESHOLD = OpSpec(
+    "threshold",
+    forward=_threshold,
+    backward=_threshold_back,
+    samples=_threshold_samples,
+    table=True,
+    output_qparams="same",
+)
+
+
+@THRESHOLD.public
+def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
+    """Return x where x > `threshold`, else `value`. `inplace` is accepted and changes nothing."""
+    limit, below = number("threshold", "threshold", threshold), number("threshold", "value", value)
+    return apply(THRESHOLD, input, threshold=float(limit), value=float(below))
 
 
 def _sigmoid(x: Any) -> Any:
@@ -224,9 +276,39 @@ SIGMOID = OpSpec(
 
 
 @SIGMOID.public
-def sigmoid(input: Any) -> Any:
-    """Return 1 / (1 + exp(-x)); quantized: scale 1/256, zero point 0 (quint8) or -128 (qint8)."""
-    return apply(SIGMOID, input)
+def sigmoid(input: Any, **given: Any) -> Any:
+    """Return 1 / (1 + exp(-x)); quantized: scale 1/256, zero point 0 (quint8) or -128 (qint8), or `qparams`."""
+    return apply(SIGMOID, input, **given)
+
+
+def _hardsigmoid(x: Any) -> Any:
+    return np.minimum(np.maximum(x + 3, 0), 6) / 6
+
+
+def _hardsigmoid_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    x = ctx.arrays[0]
+    return (grad * ((x > -3) & (x < 3)) / np.asarray(6, grad.dtype),)
+
+
+def _hard_samples(rng: np.random.Generator) -> list[Sample]:
+    return [((_away(rng, -3.0, 3.0),), {})]
+
+
+HARDSIGMOID = OpSpec(
+    "hardsigmoid",
+    forward=_hardsigmoid,
+    backward=_hardsigmoid_back,
+    samples=_hard_samples,
+    table=True,
+    output_qparams="fixed",
+    fixed=_sigmoid_qparams,
+)
+
+
+@HARDSIGMOID.public
+def hardsigmoid(input: Any, inplace: bool = False) -> Any:
+    """Return min(max(x + 3, 0), 6) / 6; quantized like `sigmoid`. `inplace` is accepted and changes nothing."""
+    return apply(HARDSIGMOID, input)
 
 
 def _tanh_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
@@ -250,6 +332,6 @@ TANH = OpSpec(
 
 
 @TANH.public
-def tanh(input: Any) -> Any:
-    """Return tanh(x); quantized: scale 2/256, zero point 128 (quint8) or 0 (qint8)."""
-    return apply(TANH, input)
+def tanh(input: Any, **given: Any) -> Any:
+    """Return tanh(x); quantized: scale 2/256, zero point 128 (quint8) or 0 (qint8), or `qparams`."""
+    return apply(TANH, input, **given)

@@ -1,281 +1,391 @@
-"""2-D convolution (cross-correlation, as in PyTorch) in float: forward and gradients.
+"""Convolution (cross-correlation, as in PyTorch) and transposed convolution, over one to three spatial axes.
 
-The work is done with channels last. Per group, the windows of the padded input are laid out as the rows of a matrix
-("im2col", kh·kw·C/g columns), and one matrix product with the weights gives all output pixels:
+The arithmetic is that of `correlation.Geometry`: a convolution is `correlate`, with `to_input` and `to_weight` as its
+gradients; a transposed convolution with weights w is the adjoint of the convolution with w, so the same three functions
+serve it in other roles. Here are the ops, the checks of their arguments and their public functions.
 
-    y[n, oh, ow, :] = Σ_{i,j}  x[n, oh·s + i·d - p, ow·s + j·d - p, :] · w[:, :, i, j]ᵀ
-
-so the result is a channels-last array seen as NCHW. Images are taken a few at a time, so that the matrix stays within
-`_COLUMNS_BYTES`. Where every input channel is a group of its own (depthwise) a matrix product has nothing to sum over:
-there each of the kh·kw taps is one multiply-add over the whole image.
-
-The gradient of the weights is the product of the output's gradient and the columns; that of the input is the product
-with the weights, each column added back to where it was read.
-
-Quantized `conv2d` packs its weight on every call; the `Conv2d` layer keeps the packed weight.
+The quantized ops pack their weight on every call; the layers keep the packed weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import _C
-from .._C import QParams, QTensor
+from .._C import PackedConv, QParams, QTensor
 from ..arrays import as_array
-from .arguments import is_int, pair, rank
+from .arguments import LAYOUTS, is_int, per_axis, rank
+from .correlation import Geometry, Sizes
 from .spec import Context, OpSpec, Sample, apply
 
-Pair = tuple[int, int]
 
-_COLUMNS_BYTES = 1 << 25
-
-
-class _Geometry:
-    """Sizes of one convolution, and the windows of its padded input."""
-
-    def __init__(self, x_shape: Any, w_shape: Any, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> None:
-        self.n, self.c, self.h, self.w = x_shape
-        self.o, self.cg, self.kh, self.kw = w_shape
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.oh = (self.h + 2 * padding[0] - dilation[0] * (self.kh - 1) - 1) // stride[0] + 1
-        self.ow = (self.w + 2 * padding[1] - dilation[1] * (self.kw - 1) - 1) // stride[1] + 1
-        self.depthwise = self.cg == 1 and groups > 1
-
-    def padded(self, x: np.ndarray) -> Any:
-        """Return x (n, C, H, W) channels last and with its border of zeros."""
-        (ph, pw), last = self.padding, x.transpose(0, 2, 3, 1)
-        if not ph and not pw:
-            return last
-        out = np.zeros((x.shape[0], self.h + 2 * ph, self.w + 2 * pw, self.c), x.dtype)
-        out[:, ph : ph + self.h, pw : pw + self.w] = last
-        return out
-
-    def unpadded(self, padded: np.ndarray) -> Any:
-        """Undo `padded`, as a view."""
-        ph, pw = self.padding
-        return padded[:, ph : ph + self.h, pw : pw + self.w].transpose(0, 3, 1, 2)
-
-    def taps(self, padded: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yield (i, j, view): what kernel element (i, j) meets at every output pixel, (n, OH, OW, C)."""
-        (sh, sw), (dh, dw) = self.stride, self.dilation
-        for i in range(self.kh):
-            rows = slice(i * dh, i * dh + (self.oh - 1) * sh + 1, sh)
-            for j in range(self.kw):
-                yield i, j, padded[:, rows, j * dw : j * dw + (self.ow - 1) * sw + 1 : sw]
-
-    def columns(self, padded: np.ndarray) -> np.ndarray:
-        """Return the windows as (groups, n·OH·OW, kh·kw·C/g); a view for 1x1 kernels without stride."""
-        n, g = padded.shape[0], self.groups
-        (sn, sy, sx, sc), (sh, sw), (dh, dw) = padded.strides, self.stride, self.dilation
-        shape = (g, n, self.oh, self.ow, self.kh, self.kw, self.cg)
-        strides = (sc * self.cg, sn, sy * sh, sx * sw, sy * dh, sx * dw, sc)
-        windows = np.lib.stride_tricks.as_strided(padded, shape, strides, writeable=False)
-        return windows.reshape(g, n * self.oh * self.ow, self.kh * self.kw * self.cg)
-
-    def weights(self, weight: np.ndarray) -> Any:
-        """Return the weights as (groups, kh·kw·C/g, O/g), in the order of the columns."""
-        by_group = weight.reshape(self.groups, -1, self.cg, self.kh, self.kw)
-        return by_group.transpose(0, 3, 4, 2, 1).reshape(self.groups, self.kh * self.kw * self.cg, -1)
-
-    def chunks(self, itemsize: int) -> Iterator[slice]:
-        """Yield slices of the batch whose columns fit the limit."""
-        per_image = max(1, self.oh * self.ow * self.kh * self.kw * self.c * itemsize)
-        step = max(1, _COLUMNS_BYTES // per_image)
-        for start in range(0, self.n, step):
-            yield slice(start, min(start + step, self.n))
-
-    def output_rows(self, last: np.ndarray) -> Any:
-        """Return (n, OH, OW, O) as (groups, n·OH·OW, O/g)."""
-        return last.reshape(-1, self.groups, self.o // self.groups).transpose(1, 0, 2)
-
-
-def _forward(x: Any, weight: Any, bias: Any = None, *, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Any:
-    geometry = _Geometry(x.shape, weight.shape, stride, padding, dilation, groups)
-    out = np.empty((geometry.n, geometry.oh, geometry.ow, geometry.o), x.dtype)
-    matrix = None if geometry.depthwise else geometry.weights(weight)
-    for part in geometry.chunks(x.itemsize):
-        padded = geometry.padded(x[part])
-        if matrix is None:
-            _depthwise(geometry, padded, weight, out[part])
-        elif groups == 1:
-            np.matmul(geometry.columns(padded)[0], matrix[0], out=out[part].reshape(-1, geometry.o))
-        else:
-            geometry.output_rows(out[part])[...] = geometry.columns(padded) @ matrix
+def _with_bias(out: np.ndarray, bias: Any) -> np.ndarray:
     if bias is not None:
-        out += bias
-    return out.transpose(0, 3, 1, 2)
+        out += bias.reshape(-1, *(1,) * (out.ndim - 2))
+    return out
 
 
-def _depthwise(geometry: _Geometry, padded: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
-    """Sum taps: output channel c·m + r is input channel c with kernel c·m + r."""
-    per_channel = weight.reshape(geometry.c, -1, geometry.kh, geometry.kw)
-    total = out.reshape(*out.shape[:3], geometry.c, -1)
-    total[...] = 0
-    product = np.empty_like(total)
-    for i, j, view in geometry.taps(padded):
-        np.multiply(view[..., None], per_channel[:, :, i, j], out=product)
-        total += product
+def _bias_gradient(grad: np.ndarray) -> Any:
+    return grad.sum(axis=(0, *range(2, grad.ndim)))
+
+
+# --- convolution ----------------------------------------------------------------------------------
+
+
+def _forward(x: Any, weight: Any, bias: Any = None, **attrs: Any) -> Any:
+    return _with_bias(Geometry(x.shape, weight.shape, **attrs).correlate(x, weight), bias)
 
 
 def _backward(ctx: Context, grad: np.ndarray) -> tuple[Any, ...]:
     x, weight = ctx.arrays[:2]
-    geometry = _Geometry(x.shape, weight.shape, **ctx.attrs)
-    last = np.ascontiguousarray(grad.transpose(0, 2, 3, 1))
-    to_bias = last.reshape(-1, geometry.o).sum(0) if ctx.needs[2] else None
-    back = _depthwise_back if geometry.depthwise else _dense_back
-    to_x, to_weight = back(geometry, x, weight, last, ctx.needs[0], ctx.needs[1])
-    return to_x, to_weight, to_bias
+    geometry = Geometry(x.shape, weight.shape, **ctx.attrs)
+    return (
+        geometry.to_input(grad, weight) if ctx.needs[0] else None,
+        geometry.to_weight(x, grad) if ctx.needs[1] else None,
+        _bias_gradient(grad) if ctx.needs[2] else None,
+    )
 
 
-def _input_gradient(geometry: _Geometry, x: np.ndarray) -> np.ndarray:
-    (ph, pw), n = geometry.padding, x.shape[0]
-    return np.zeros((n, geometry.h + 2 * ph, geometry.w + 2 * pw, geometry.c), x.dtype)
-
-
-def _dense_back(
-    geometry: _Geometry, x: np.ndarray, weight: np.ndarray, grad: np.ndarray, for_x: bool, for_weight: bool
-) -> tuple[Any, Any]:
-    matrix_t = geometry.weights(weight).transpose(0, 2, 1)
-    to_x = np.empty_like(x) if for_x else None
-    to_matrix = np.zeros((geometry.groups, matrix_t.shape[2], matrix_t.shape[1]), x.dtype)
-    for part in geometry.chunks(x.itemsize):
-        rows = geometry.output_rows(grad[part])
-        if for_weight:
-            to_matrix += geometry.columns(geometry.padded(x[part])).transpose(0, 2, 1) @ rows
-        if to_x is not None:
-            padded = _input_gradient(geometry, x[part])
-            columns = rows @ matrix_t
-            shape = (geometry.groups, *grad[part].shape[:3], geometry.kh, geometry.kw, geometry.cg)
-            columns = columns.reshape(shape).transpose(1, 2, 3, 4, 5, 0, 6)
-            for i, j, view in geometry.taps(padded):
-                view += columns[:, :, :, i, j].reshape(view.shape)
-            to_x[part] = geometry.unpadded(padded)
-    if not for_weight:
-        return to_x, None
-    to_weight = to_matrix.reshape(geometry.groups, geometry.kh, geometry.kw, geometry.cg, -1)
-    return to_x, to_weight.transpose(0, 4, 3, 1, 2).reshape(weight.shape)
-
-
-def _depthwise_back(
-    geometry: _Geometry, x: np.ndarray, weight: np.ndarray, grad: np.ndarray, for_x: bool, for_weight: bool
-) -> tuple[Any, Any]:
-    per_channel = weight.reshape(geometry.c, -1, geometry.kh, geometry.kw)
-    to_x = np.empty_like(x) if for_x else None
-    to_weight = np.zeros(per_channel.shape, x.dtype)
-    for part in geometry.chunks(x.itemsize):
-        by_channel = grad[part].reshape(*grad[part].shape[:3], geometry.c, -1)
-        if for_weight:
-            for i, j, view in geometry.taps(geometry.padded(x[part])):
-                to_weight[:, :, i, j] += np.einsum("nhwc,nhwcm->cm", view, by_channel)
-        if to_x is not None:
-            padded = _input_gradient(geometry, x[part])
-            for i, j, view in geometry.taps(padded):
-                view += (by_channel * per_channel[:, :, i, j]).sum(-1)
-            to_x[part] = geometry.unpadded(padded)
-    return to_x, to_weight.reshape(weight.shape) if for_weight else None
-
-
-def _samples(rng: np.random.Generator) -> list[Sample]:
-    def case(x: Any, w: Any, bias: bool, **changes: Any) -> Sample:
-        attrs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1} | changes
-        arrays = (rng.standard_normal(x), rng.standard_normal(w), rng.standard_normal(w[0]) if bias else None)
-        return arrays, attrs
-
-    return [
-        case((2, 3, 5, 4), (4, 3, 3, 3), True, padding=(1, 1)),
-        case((1, 2, 7, 6), (3, 2, 2, 3), False, stride=(2, 1), padding=(0, 2), dilation=(2, 1)),
-        case((2, 4, 4, 4), (6, 2, 3, 1), True, groups=2, stride=(1, 2)),
-        case((2, 3, 5, 5), (3, 1, 3, 3), True, groups=3, padding=(1, 1)),
-        case((1, 2, 5, 5), (4, 1, 3, 3), False, groups=2, stride=(2, 2)),
-        case((2, 3, 3, 3), (4, 3, 1, 1), True),
-    ]
+def packed(weight: QTensor, bias: Any = None, *, stride: Any, padding: Any, dilation: Any, groups: int) -> PackedConv:
+    """Return weights (O, C/groups, kernel...) and a float bias (O,) in the form the kernels read."""
+    return PackedConv(weight, None if bias is None else as_array(bias, np.float32), stride, padding, dilation, groups)
 
 
 def _quantized(
     x: QTensor, weight: QTensor, bias: Any = None, *, qparams: QParams, relu: bool = False, **attrs: Any
 ) -> QTensor:
-    packed = _C.PackedConv2d(weight, None if bias is None else as_array(bias, np.float32), **attrs)
-    return _C.conv2d(x, packed, qparams, relu=relu)
+    return _C.conv(x, packed(weight, bias, **attrs), qparams, relu=relu)
 
 
-CONV2D = OpSpec(
-    "conv2d",
-    forward=_forward,
-    backward=_backward,
-    quantized=_quantized,
-    quantized_inputs=2,
-    samples=_samples,
-)
+# --- transposed convolution -----------------------------------------------------------------------
 
 
-def check(x_shape: Any, w_shape: Any, b_shape: Any, groups: Any) -> None:
-    """Raise ValueError unless input, weight and bias shapes and groups fit together."""
-    if len(w_shape) != 4:
-        raise ValueError(f"conv2d: weight: expected shape (O, C/groups, kh, kw), got {tuple(w_shape)}")
-    if not is_int(groups) or groups < 1 or w_shape[0] % groups:
-        raise ValueError(f"conv2d: groups: expected a divisor of {w_shape[0]} output channels, got {groups!r}")
-    if x_shape[1] != w_shape[1] * groups:
+def transposed_size(
+    size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, output_padding: Sizes, dilation: Sizes
+) -> Sizes:
+    """Return (size - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1 for every axis."""
+    axes = zip(size, kernel, stride, padding, output_padding, dilation, strict=True)
+    return tuple((n - 1) * s - 2 * p + d * (k - 1) + extra + 1 for n, k, s, p, extra, d in axes)
+
+
+def _adjoint(x: Any, weight: Any, output_padding: Sizes, groups: int, **attrs: Any) -> Geometry:
+    """Return the geometry of the convolution whose adjoint this is: from the result to x."""
+    size = transposed_size(x.shape[2:], weight.shape[2:], output_padding=output_padding, **attrs)
+    shape = (x.shape[0], weight.shape[1] * groups, *size)
+    return Geometry(shape, weight.shape, groups=groups, out=x.shape[2:], **attrs)
+
+
+def _transposed(x: Any, weight: Any, bias: Any = None, **attrs: Any) -> Any:
+    return _with_bias(_adjoint(x, weight, **attrs).to_input(x, weight), bias)
+
+
+def _transposed_back(ctx: Context, grad: np.ndarray) -> tuple[Any, ...]:
+    x, weight = ctx.arrays[:2]
+    geometry = _adjoint(x, weight, **ctx.attrs)
+    return (
+        geometry.correlate(grad, weight) if ctx.needs[0] else None,
+        geometry.to_weight(grad, x) if ctx.needs[1] else None,
+        _bias_gradient(grad) if ctx.needs[2] else None,
+    )
+
+
+def packed_transposed(
+    weight: QTensor, bias: Any = None, *, stride: Any, padding: Any, output_padding: Any, dilation: Any, groups: int
+) -> PackedConv:
+    """Return weights (C, O/groups, kernel...) and a float bias (O,) in the form the kernels read."""
+    values = None if bias is None else as_array(bias, np.float32)
+    return PackedConv.transposed(weight, values, stride, padding, output_padding, dilation, groups)
+
+
+def _transposed_q(
+    x: QTensor, weight: QTensor, bias: Any = None, *, qparams: QParams, relu: bool = False, **attrs: Any
+) -> QTensor:
+    return _C.conv(x, packed_transposed(weight, bias, **attrs), qparams, relu=relu)
+
+
+# --- the ops --------------------------------------------------------------------------------------
+
+
+def _case(rng: np.random.Generator, x: Any, w: Any, outputs: int, **changes: Any) -> Sample:
+    axes = len(x) - 2
+    attrs = {"stride": (1,) * axes, "padding": (0,) * axes, "dilation": (1,) * axes, "groups": 1} | changes
+    bias = rng.standard_normal(outputs) if outputs else None
+    return (rng.standard_normal(x), rng.standard_normal(w), bias), attrs
+
+
+def _samples_of(axes: int) -> Any:
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        if axes == 2:
+            return [
+                _case(rng, (2, 3, 5, 4), (4, 3, 3, 3), 4, padding=(1, 1)),
+                _case(rng, (1, 2, 7, 6), (3, 2, 2, 3), 0, stride=(2, 1), padding=(0, 2), dilation=(2, 1)),
+                _case(rng, (2, 4, 4, 4), (6, 2, 3, 1), 6, groups=2, stride=(1, 2)),
+                _case(rng, (2, 3, 5, 5), (3, 1, 3, 3), 3, groups=3, padding=(1, 1)),
+                _case(rng, (1, 2, 5, 5), (4, 1, 3, 3), 0, groups=2, stride=(2, 2)),
+                _case(rng, (2, 3, 3, 3), (4, 3, 1, 1), 4),
+            ]
+        size, kernel = ((9,), (3,)) if axes == 1 else ((3, 4, 3), (2, 3, 1))
+        last = (0,) * (axes - 1)
+        return [
+            _case(rng, (2, 3, *size), (4, 3, *kernel), 4, padding=(1, *last)),
+            _case(
+                rng, (1, 4, *size), (2, 2, *kernel), 0, groups=2, stride=(2,) * axes, dilation=(2,) + (1,) * len(last)
+            ),
+            _case(rng, (1, 2, *size), (4, 1, *kernel), 4, groups=2),
+        ]
+
+    return samples
+
+
+def _transposed_samples_of(axes: int) -> Any:
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        size, kernel = ((3, 2, 2)[:axes], (3, 2, 1)[:axes])
+        ones, zeros = (1,) * axes, (0,) * axes
+        upsampled = {"stride": (2,) * axes, "padding": (1, *zeros[1:]), "output_padding": (1, *zeros[1:])}
+        return [
+            _case(rng, (2, 3, *size), (3, 2, *kernel), 2, output_padding=zeros),
+            _case(rng, (1, 4, *size), (4, 3, *kernel), 6, groups=2, **upsampled),
+            _case(rng, (1, 4, *size), (4, 1, *kernel), 0, groups=2, output_padding=zeros, dilation=(2, *ones[1:])),
+        ]
+
+    return samples
+
+
+# By number of spatial axes.
+CONV: dict[int, OpSpec] = {}
+CONV_TRANSPOSE: dict[int, OpSpec] = {}
+for _axes in (1, 2, 3):
+    CONV[_axes] = OpSpec(
+        f"conv{_axes}d",
+        forward=_forward,
+        backward=_backward,
+        quantized=_quantized,
+        quantized_inputs=2,
+        samples=_samples_of(_axes),
+    )
+    CONV_TRANSPOSE[_axes] = OpSpec(
+        f"conv_transpose{_axes}d",
+        forward=_transposed,
+        backward=_transposed_back,
+        quantized=_transposed_q,
+        quantized_inputs=2,
+        samples=_transposed_samples_of(_axes),
+    )
+
+
+# --- checks ---------------------------------------------------------------------------------------
+
+
+def _attributes(op: str, axes: int, stride: Any, padding: Any, dilation: Any, groups: Any) -> dict[str, Any]:
+    if not is_int(groups) or groups < 1:
+        raise ValueError(f"{op}: groups: expected an integer of at least 1, got {groups!r}")
+    return {
+        "stride": per_axis(op, "stride", stride, 1, axes),
+        "padding": per_axis(op, "padding", padding, 0, axes),
+        "dilation": per_axis(op, "dilation", dilation, 1, axes),
+        "groups": int(groups),
+    }
+
+
+def _check(op: str, axes: int, input: Any, weight: Any, bias: Any, channels: int, outputs: int) -> None:
+    """Raise ValueError unless the input has `channels` and the bias `outputs` values."""
+    if input.shape[1] != channels:
         raise ValueError(
-            f"conv2d: input: expected {w_shape[1] * groups} channels, got {x_shape[1]} (shape {tuple(x_shape)})"
+            f"{op}: input: expected {channels} channels, got {input.shape[1]} (shape {tuple(input.shape)})"
         )
-    if b_shape is not None and tuple(b_shape) != (w_shape[0],):
-        raise ValueError(f"conv2d: bias: expected shape ({w_shape[0]},), got {tuple(b_shape)}")
+    if bias is not None and tuple(bias.shape) != (outputs,):
+        raise ValueError(f"{op}: bias: expected shape ({outputs},), got {tuple(bias.shape)}")
 
 
-@CONV2D.public
-def conv2d(
+def _ranks(op: str, axes: int, input: Any, weight: Any, layout: str) -> None:
+    rank(op, input, axes + 2, LAYOUTS[axes])
+    if len(weight.shape) != axes + 2:
+        raise ValueError(f"{op}: weight: expected shape {layout}, got {tuple(weight.shape)}")
+
+
+_KERNEL = {1: "k", 2: "kh, kw", 3: "kd, kh, kw"}
+
+
+def _times(sizes: Sizes) -> str:
+    return "x".join(map(str, sizes))
+
+
+def conv(
+    axes: int,
     input: Any,
     weight: Any,
-    bias: Any = None,
-    stride: int | Pair = 1,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
-    groups: int = 1,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    **given: Any,
 ) -> Any:
-    """Cross-correlate images with kernels.
+    """Cross-correlate over `axes` spatial axes: `conv1d`, `conv2d` and `conv3d` are this.
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, H, W)
-    weight : Tensor, shape (O, C / groups, kh, kw)
-    bias : Tensor, shape (O,), optional
-    stride, padding, dilation : int or pair of int
-        For height and width. Padding is with zeros.
+    axes : int
+        1, 2 or 3.
+    input : Tensor, shape (N, C, size...)
+    weight : Tensor, shape (O, C / groups, kernel...)
+    bias : Tensor, shape (O,), or None
+    stride, padding, dilation : int or tuple of `axes` int
     groups : int
-        Number of blocks of channels that do not see each other.
+    **given
+        For QTensors: `qparams` of the result, and `relu=True` to clamp it at real 0.
 
     Returns
     -------
-    Tensor, shape (N, O, OH, OW)
-        OH = floor((H + 2·padding - dilation·(kh - 1) - 1) / stride) + 1.
+    Tensor, shape (N, O, out...)
 
     Raises
     ------
     ValueError
         If a shape does not fit, or the kernel is larger than the padded input.
     """
-    return apply(CONV2D, input, weight, bias, **arguments(input, weight, bias, stride, padding, dilation, groups))
-
-
-def arguments(
-    input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
-) -> dict[str, Any]:
-    """Check a call's shapes and return its attributes in normal form."""
-    rank("conv2d", input, 4, "(N, C, H, W)")
-    check(input.shape, weight.shape, None if bias is None else bias.shape, groups)
-    attrs: dict[str, Any] = {
-        "stride": pair("conv2d", "stride", stride, 1),
-        "padding": pair("conv2d", "padding", padding, 0),
-        "dilation": pair("conv2d", "dilation", dilation, 1),
-        "groups": int(groups),
-    }
-    geometry = _Geometry(input.shape, weight.shape, **attrs)
-    if geometry.oh < 1 or geometry.ow < 1:
+    op = f"conv{axes}d"
+    _ranks(op, axes, input, weight, f"(O, C/groups, {_KERNEL[axes]})")
+    attrs = _attributes(op, axes, stride, padding, dilation, groups)
+    outputs = weight.shape[0]
+    if outputs % groups:
+        raise ValueError(f"{op}: groups: expected a divisor of {outputs} output channels, got {groups!r}")
+    _check(op, axes, input, weight, bias, weight.shape[1] * groups, outputs)
+    geometry = Geometry(input.shape, weight.shape, **attrs)
+    if min(geometry.out) < 1:
         raise ValueError(
-            f"conv2d: input: a {geometry.kh}x{geometry.kw} kernel with dilation {attrs['dilation']} does not fit "
-            f"{geometry.h}x{geometry.w} pixels padded by {attrs['padding']}"
+            f"{op}: input: a {_times(geometry.kernel)} kernel with dilation {attrs['dilation']} does not fit "
+            f"{_times(geometry.size)} pixels padded by {attrs['padding']}"
         )
-    return attrs
+    return apply(CONV[axes], input, weight, bias, **attrs, **given)
+
+
+def conv_transpose(
+    axes: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
+) -> Any:
+    """Apply the adjoint of a convolution: `conv_transpose1d`, `conv_transpose2d` and `conv_transpose3d` are this.
+
+    Parameters
+    ----------
+    axes : int
+        1, 2 or 3.
+    input : Tensor, shape (N, C, size...)
+    weight : Tensor, shape (C, O / groups, kernel...)
+    bias : Tensor, shape (O,), or None
+    stride, padding, dilation : int or tuple of `axes` int
+        Those of the convolution that maps the result's shape to the input's.
+    output_padding : int or tuple of `axes` int
+        Added to the size of the result at its end; less than stride or dilation.
+    groups : int
+
+    Returns
+    -------
+    Tensor, shape (N, O, out...)
+        out = (size - 1)·stride - 2·padding + dilation·(kernel - 1) + output_padding + 1.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit.
+    """
+    op = f"conv_transpose{axes}d"
+    _ranks(op, axes, input, weight, f"(C, O/groups, {_KERNEL[axes]})")
+    attrs = _attributes(op, axes, stride, padding, dilation, groups)
+    channels, outputs = weight.shape[0], weight.shape[1] * groups
+    if channels % groups:
+        raise ValueError(f"{op}: groups: expected a divisor of {channels} input channels, got {groups!r}")
+    _check(op, axes, input, weight, bias, channels, outputs)
+    extra = per_axis(op, "output_padding", output_padding, 0, axes)
+    for e, s, d in zip(extra, attrs["stride"], attrs["dilation"], strict=True):
+        if e >= max(s, d):
+            raise ValueError(f"{op}: output_padding: expected less than stride or dilation ({s}, {d}), got {e}")
+    size = transposed_size(
+        tuple(input.shape[2:]), tuple(weight.shape[2:]), attrs["stride"], attrs["padding"], extra, attrs["dilation"]
+    )
+    if min(size) < 1:
+        raise ValueError(
+            f"{op}: padding: {attrs['padding']} leaves nothing of a result from {_times(tuple(input.shape[2:]))} pixels"
+        )
+    return apply(CONV_TRANSPOSE[axes], input, weight, bias, **attrs, output_padding=extra)
+
+
+# --- public functions -----------------------------------------------------------------------------
+
+
+@CONV[1].public
+def conv1d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Cross-correlate sequences (N, C, L) with kernels (O, C / groups, k); see `conv`."""
+    return conv(1, input, weight, bias, stride, padding, dilation, groups)
+
+
+@CONV[2].public
+def conv2d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Cross-correlate images (N, C, H, W) with kernels (O, C / groups, kh, kw); see `conv`."""
+    return conv(2, input, weight, bias, stride, padding, dilation, groups)
+
+
+@CONV[3].public
+def conv3d(
+    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Cross-correlate volumes (N, C, D, H, W) with kernels (O, C / groups, kd, kh, kw); see `conv`."""
+    return conv(3, input, weight, bias, stride, padding, dilation, groups)
+
+
+@CONV_TRANSPOSE[1].public
+def conv_transpose1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """Apply a transposed convolution to sequences (N, C, L); see `conv_transpose`."""
+    return conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+@CONV_TRANSPOSE[2].public
+def conv_transpose2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """Apply a transposed convolution to images (N, C, H, W); see `conv_transpose`."""
+    return conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+@CONV_TRANSPOSE[3].public
+def conv_transpose3d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """Apply a transposed convolution to volumes (N, C, D, H, W); see `conv_transpose`."""
+    return conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)

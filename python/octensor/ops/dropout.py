@@ -12,6 +12,7 @@ import numpy as np
 
 from .._C import QTensor
 from ..random import generator
+from .arguments import number
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -43,7 +44,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = F
     inplace : bool
         Accepted for compatibility; changes nothing.
     """
-    if not 0 <= p <= 1:
+    if not 0 <= number("dropout", "p", p) <= 1:
         raise ValueError(f"dropout: p: expected a probability in [0, 1], got {p!r}")
     if not training or p == 0 or isinstance(input, QTensor):
         return input

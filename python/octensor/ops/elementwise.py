@@ -12,6 +12,8 @@ import numpy as np
 
 from .. import _C
 from .._C import QParams, QTensor
+from ..arrays import as_array
+from .arguments import number
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -197,3 +199,38 @@ POW = OpSpec(
 def pow(input: Any, exponent: Any) -> Any:
     """Return `input` raised to `exponent`."""
     return apply(POW, input, exponent)
+
+
+def _masked_fill(x: Any, mask: np.ndarray, value: float) -> Any:
+    return np.where(mask, np.asarray(value, x.dtype), x)
+
+
+def _masked_fill_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    return (grad * ~ctx.attrs["mask"],)
+
+
+def _masked_fill_samples(rng: np.random.Generator) -> list[Sample]:
+    mask = rng.integers(0, 2, (2, 3)).astype(bool)
+    return [((rng.standard_normal((2, 3)),), {"mask": mask, "value": -5.0})]
+
+
+MASKED_FILL = OpSpec(
+    "masked_fill",
+    forward=_masked_fill,
+    backward=_masked_fill_back,
+    samples=_masked_fill_samples,
+    method="masked_fill",
+)
+
+
+@MASKED_FILL.public
+def masked_fill(input: Any, mask: Any, value: float) -> Any:
+    """Return `value` where the boolean `mask`, broadcast to the input's shape, is true, else the input.
+
+    Filling with -inf before a softmax takes places out of it.
+    """
+    taken = as_array(mask)
+    if taken.dtype != np.bool_:
+        raise TypeError(f"masked_fill: mask: expected booleans, got dtype {taken.dtype}")
+    filled = value if isinstance(value, bool) else float(number("masked_fill", "value", value))
+    return apply(MASKED_FILL, input, mask=taken, value=filled)

@@ -49,6 +49,20 @@ def matmul(input: Any, other: Any) -> Any:
     return apply(MATMUL, input, other)
 
 
+def bmm(input: Any, mat2: Any) -> Any:
+    """Return the matrix products of two batches, (B, N, K) and (B, K, M).
+
+    Raises
+    ------
+    ValueError
+        If the shapes are not of this form.
+    """
+    a, b = tuple(input.shape), tuple(mat2.shape)
+    if len(a) != 3 or len(b) != 3 or (a[0], a[2]) != (b[0], b[1]):
+        raise ValueError(f"bmm: expected shapes (B, N, K) and (B, K, M), got {a} and {b}")
+    return matmul(input, mat2)
+
+
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     flat = x.reshape(-1, x.shape[-1]) @ weight.T
     if bias is not None:

@@ -1,9 +1,12 @@
-"""Batch normalisation in float.
+"""Batch normalisation.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias        per channel (axis 1)
 
 In training, mean and (biased) variance are those of the batch, over all axes but the channel's, and gradients pass
 through them; otherwise they are the running statistics, constants.
+
+Quantized, with running statistics and given output qparams: x is dequantized, y = x · a + b in float32, where
+a = weight / sqrt(var + eps) and b = bias - mean · a are rounded once from float64, and y is quantized.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import _C
+from .._C import QParams, QTensor
+from ..arrays import as_array
 from .spec import Context, OpSpec, Sample, apply
 
 Statistics = tuple[np.ndarray, np.ndarray]
@@ -84,7 +90,42 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-BATCH_NORM = OpSpec("batch_norm", forward=_forward, backward=_backward, samples=_samples)
+def _quantized(
+    x: QTensor,
+    weight: Any,
+    bias: Any,
+    mean: Any,
+    var: Any,
+    *,
+    qparams: QParams,
+    eps: float,
+    relu: bool = False,
+    training: bool = False,
+    batch: None = None,
+) -> QTensor:
+    if training:
+        raise ValueError("batch_norm: training: expected False for a QTensor, got True: train in float")
+    scale = 1 / np.sqrt(as_array(var).astype(np.float64) + eps)
+    if weight is not None:
+        scale = scale * as_array(weight)
+    shift = -as_array(mean).astype(np.float64) * scale
+    if bias is not None:
+        shift = shift + as_array(bias)
+    y = _C.dequantize(x)
+    y = y * _channel(scale.astype(np.float32), y.ndim) + _channel(shift.astype(np.float32), y.ndim)
+    if relu:
+        y = np.maximum(y, 0)
+    return _C.quantize(y, qparams, channels_last=y.ndim == 4)
+
+
+BATCH_NORM = OpSpec(
+    "batch_norm",
+    forward=_forward,
+    backward=_backward,
+    quantized=_quantized,
+    quantized_inputs=1,
+    samples=_samples,
+)
 
 
 @BATCH_NORM.public
@@ -97,12 +138,13 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    **given: Any,
 ) -> Any:
     """Normalise each channel.
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, ...)
+    input : Tensor or QTensor, shape (N, C, ...)
     running_mean, running_var : Tensor, shape (C,), or None
         Used as the statistics in eval; updated in place in training: r ← (1 - momentum)·r + momentum·batch, with the
         unbiased batch variance.
@@ -110,6 +152,8 @@ def batch_norm(
     training : bool
         Whether to use the batch's statistics.
     momentum, eps : float
+    **given
+        For a QTensor: `qparams` of the result, and `relu=True` to clamp it at real 0.
 
     Raises
     ------
@@ -134,9 +178,14 @@ def batch_norm(
         if count < 2:
             raise ValueError(f"batch_norm: input: training needs more than one value per channel, got {shape}")
         batch = statistics(x)
-        for running, new in ((running_mean, batch[0]), (running_var, batch[1] * (count / (count - 1)))):
-            if running is not None:
-                array = np.asarray(running)
-                array += np.asarray(momentum, array.dtype) * (new - array)
+        move_statistics(running_mean, running_var, batch[0], batch[1] * (count / (count - 1)), momentum)
     tensors = (input, weight, bias, running_mean, running_var)
-    return apply(BATCH_NORM, *tensors, training=training, eps=eps, batch=batch)
+    return apply(BATCH_NORM, *tensors, training=training, eps=eps, batch=batch, **given)
+
+
+def move_statistics(running_mean: Any, running_var: Any, mean: np.ndarray, var: np.ndarray, momentum: float) -> None:
+    """Move running statistics (None where there are none) towards those of a batch, in place."""
+    for running, new in ((running_mean, mean), (running_var, var)):
+        if running is not None:
+            array = np.asarray(running)
+            array += np.asarray(momentum, array.dtype) * (new - array)

@@ -1,116 +1,62 @@
-"""Pooling over the two last axes of (N, C, H, W).
+"""Pooling over the one to three last axes of (N, C, ...): maxima, means, and means over windows of a wanted number.
 
-Sizes follow PyTorch: `floor((H + 2p - d·(k - 1) - 1) / s) + 1` windows, or the ceiling; with `ceil_mode` the last
-window must still start inside the input or its left padding. Windows are summed or compared tap by tap: one
-whole-image operation for each of the kh·kw kernel places.
+Quantized pools keep the input's qparams and work on the integers: the largest code, or
 
-Quantized pools keep the input's qparams and work on the integers.
+    q = clamp(rint(f32(sum of (q - z)) / f32(divisor)) + z, qmin, qmax)
+
+Images have kernels of their own; sequences are images of height 1; volumes are computed here from exact integer sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import _C
 from .._C import QTensor
-from .arguments import is_int, pair, rank
+from .arguments import LAYOUTS, is_int, per_axis, rank
+from .codes import centred, move_codes, rounded_mean
 from .spec import Context, OpSpec, Sample, apply
-
-Pair = tuple[int, int]
-
-
-def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int = 1, ceil_mode: bool = False) -> int:
-    """Return the number of windows along one axis."""
-    room = size + 2 * padding - dilation * (kernel - 1) - 1
-    count = (-(-room // stride) if ceil_mode else room // stride) + 1
-    if ceil_mode and (count - 1) * stride >= size + padding:
-        count -= 1
-    return count
+from .windows import Sizes, Windows, adaptive_windows, pool_arguments
 
 
-class _Windows:
-    """The windows of one pooling call: what each kernel place meets, within a border of `fill`."""
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        kernel: Pair,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair = (1, 1),
-        ceil_mode: bool = False,
-    ) -> None:
-        self.shape, self.kernel, self.stride, self.padding, self.dilation = shape, kernel, stride, padding, dilation
-        self.out = tuple(
-            output_size(shape[2 + a], kernel[a], stride[a], padding[a], dilation[a], ceil_mode) for a in (0, 1)
-        )
-        # The last window of ceil mode may reach beyond the right padding.
-        self.reach = tuple(
-            max((self.out[a] - 1) * stride[a] + dilation[a] * (kernel[a] - 1) + 1, shape[2 + a] + padding[a])
-            for a in (0, 1)
-        )
-
-    def bordered(self, x: np.ndarray, fill: Any) -> np.ndarray:
-        """Return x with its border."""
-        (ph, pw), (h, w) = self.padding, self.shape[2:]
-        if (h, w) == self.reach and not ph and not pw:
-            return x
-        out = np.full_like(x, fill, shape=(*self.shape[:2], *self.reach))  # in the layout of x
-        out[:, :, ph : ph + h, pw : pw + w] = x
-        return out
-
-    def inside(self, bordered: np.ndarray) -> np.ndarray:
-        """Return the part of a bordered array that is x."""
-        (ph, pw), (h, w) = self.padding, self.shape[2:]
-        return bordered[:, :, ph : ph + h, pw : pw + w]
-
-    def taps(self, bordered: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield, for every kernel place, the view (..., OH, OW) of what it meets."""
-        (sh, sw), (dh, dw), (oh, ow) = self.stride, self.dilation, self.out
-        for i in range(self.kernel[0]):
-            rows = slice(i * dh, i * dh + (oh - 1) * sh + 1, sh)
-            for j in range(self.kernel[1]):
-                yield bordered[..., rows, j * dw : j * dw + (ow - 1) * sw + 1 : sw]
+def _as_image(x: QTensor) -> QTensor:
+    return QTensor.reshape(x, *x.shape[:2], 1, x.shape[2])
 
 
-def _pool_arguments(
-    op: str,
-    input: Any,
-    kernel_size: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> dict[str, Any]:
-    """Check the arguments that all pools share and return them in normal form."""
-    rank(op, input, 4, "(N, C, H, W)")
-    kernel = pair(op, "kernel_size", kernel_size, 1)
-    attrs: dict[str, Any] = {
-        "kernel": kernel,
-        "stride": kernel if stride is None or stride == () else pair(op, "stride", stride, 1),
-        "padding": pair(op, "padding", padding, 0),
-        "ceil_mode": bool(ceil_mode),
-    }
-    spread = pair(op, "dilation", dilation, 1)
-    if any(p > k // 2 for p, k in zip(attrs["padding"], kernel, strict=True)):
-        raise ValueError(f"{op}: padding: expected at most half of kernel_size {kernel}, got {attrs['padding']}")
-    out = _Windows(tuple(input.shape), dilation=spread, **attrs).out
-    if min(out) < 1:
-        raise ValueError(
-            f"{op}: input: a {kernel[0]}x{kernel[1]} window does not fit shape {tuple(input.shape)} padded by "
-            f"{attrs['padding']}"
-        )
-    return attrs
+def _as_sequence(x: QTensor) -> QTensor:
+    return QTensor.reshape(x, *x.shape[:2], x.shape[3])
 
 
-# --- max_pool2d -----------------------------------------------------------------------------------
+_FLAT: dict[str, int] = {"kernel": 1, "stride": 1, "padding": 0, "dilation": 1}
+
+
+def _image_attributes(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes for a sequence seen as an image of height 1."""
+    return {name: (_FLAT[name], *value) if name in _FLAT else value for name, value in attrs.items()}
+
+
+def _cases(base: dict[str, Any], axes: int, values: Any) -> list[Sample]:
+    """Return samples over `axes` axes: plain, padded, and with windows cut short in ceil mode."""
+
+    def case(size: Sizes, **changes: Any) -> Sample:
+        attrs = {"kernel": (2,) * axes, "stride": (2,) * axes, "padding": (0,) * axes, "ceil_mode": False}
+        return (values((2, 2, *size[-axes:])),), attrs | base | changes
+
+    ceil = {"kernel": (2, 2, 3)[-axes:], "stride": (2, 2, 2)[-axes:], "ceil_mode": True}
+    return [
+        case((2, 4, 6)),
+        case((3, 5, 5), kernel=(3,) * axes, padding=(1,) * axes),
+        case((3, 3, 6), **ceil),
+    ]
+
+
+# --- max_pool -------------------------------------------------------------------------------------
 
 
 def _max(x: Any, **attrs: Any) -> Any:
-    windows = _Windows(x.shape, **attrs)
+    windows = Windows(x.shape, **attrs)
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     taps = windows.taps(windows.bordered(x, lowest))
     out = next(taps).copy(order="K")
@@ -122,7 +68,7 @@ def _max(x: Any, **attrs: Any) -> Any:
 def _max_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
     """Each window's gradient goes to the first place that holds its maximum."""
     x = ctx.arrays[0]
-    windows = _Windows(x.shape, **ctx.attrs)
+    windows = Windows(x.shape, **ctx.attrs)
     bordered = windows.bordered(x, -np.inf)
     result = np.zeros_like(bordered, grad.dtype)
     free = np.ones(ctx.out.shape, bool)
@@ -133,35 +79,277 @@ def _max_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
     return (windows.inside(result),)
 
 
-def _max_samples(rng: np.random.Generator) -> list[Sample]:
-    def case(h: int, w: int, **attrs: Any) -> Sample:
-        x = rng.permutation(2 * 2 * h * w).reshape(2, 2, h, w) + rng.uniform(0.0, 0.5, (2, 2, h, w))
-        base = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1), "ceil_mode": False}
-        return (x,), base | attrs
-
-    return [
-        case(4, 6),
-        case(5, 5, kernel=(3, 3), padding=(1, 1)),
-        case(7, 5, kernel=(2, 3), stride=(2, 1), dilation=(2, 1), ceil_mode=True),
-    ]
-
-
 def _max_q(x: QTensor, **attrs: Any) -> QTensor:
+    axes = x.ndim - 2
+    if axes == 3:
+        return move_codes("max_pool3d", x, lambda codes: _max(codes, **attrs))
+    if axes == 1:
+        return _as_sequence(_max_q(_as_image(x), **_image_attributes(attrs)))
     order = ("kernel", "stride", "padding", "dilation", "ceil_mode")
     return _C.max_pool2d(x, *(attrs[name] for name in order))
 
 
-MAX_POOL2D = OpSpec(
-    "max_pool2d",
-    forward=_max,
-    backward=_max_back,
-    quantized=_max_q,
-    output_qparams="same",
-    samples=_max_samples,
-)
+def _max_samples(axes: int) -> Any:
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        def values(shape: Sizes) -> np.ndarray:  # no two alike
+            count = int(np.prod(shape))
+            return rng.permutation(count).reshape(shape) + rng.uniform(0.0, 0.5, shape)
+
+        cases = _cases({"dilation": (1,) * axes}, axes, values)
+        spread = (2, *(1,) * (axes - 1))
+        return [*cases, ((values((1, 1, *(5, 4, 3)[:axes])),), cases[0][1] | {"dilation": spread})]
+
+    return samples
 
 
-@MAX_POOL2D.public
+# --- avg_pool -------------------------------------------------------------------------------------
+
+
+def _sums(windows: Windows, x: np.ndarray) -> np.ndarray:
+    taps = windows.taps(windows.bordered(x, 0))
+    out: np.ndarray = next(taps).copy(order="K")
+    for view in taps:
+        out += view
+    return out
+
+
+def _avg(x: Any, *, count_include_pad: bool, divisor_override: int | None, **attrs: Any) -> Any:
+    windows = Windows(x.shape, **attrs)
+    out: np.ndarray = _sums(windows, x) / windows.divisors(count_include_pad, divisor_override)
+    return out.astype(x.dtype, copy=False)
+
+
+def _avg_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    attrs = dict(ctx.attrs)
+    rule = attrs.pop("count_include_pad"), attrs.pop("divisor_override")
+    x = ctx.arrays[0]
+    windows = Windows(x.shape, **attrs)
+    result = np.zeros_like(x, grad.dtype, shape=(*x.shape[:2], *windows.reach))
+    share = (grad / windows.divisors(*rule)).astype(grad.dtype, copy=False)
+    for target in windows.taps(result):
+        target += share
+    return (windows.inside(result),)
+
+
+def _avg_q(x: QTensor, **attrs: Any) -> QTensor:
+    axes = x.ndim - 2
+    if axes == 3:
+        rule = attrs.pop("count_include_pad"), attrs.pop("divisor_override")
+        windows = Windows(tuple(x.shape), **attrs)
+        return rounded_mean(x, _sums(windows, centred("avg_pool3d", x)), windows.divisors(*rule))
+    if axes == 1:
+        return _as_sequence(_avg_q(_as_image(x), **_image_attributes(attrs)))
+    order = ("kernel", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+    return _C.avg_pool2d(x, *(attrs[name] for name in order))
+
+
+def _avg_samples(axes: int) -> Any:
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        def cases(include: bool, divisor: int | None) -> list[Sample]:
+            base = {"count_include_pad": include, "divisor_override": divisor}
+            return _cases(base, axes, rng.standard_normal)
+
+        return [*cases(True, None), cases(False, None)[1], cases(True, 3)[0]]
+
+    return samples
+
+
+# --- adaptive_avg_pool ----------------------------------------------------------------------------
+
+
+def _wanted(output_size: tuple[int | None, ...], size: Sizes) -> Sizes:
+    return tuple(n if want is None else want for want, n in zip(output_size, size, strict=True))
+
+
+def _adaptive(x: Any, output_size: tuple[int | None, ...]) -> Any:
+    wanted = _wanted(output_size, x.shape[2:])
+    over = tuple(range(2, x.ndim))
+    if set(wanted) == {1}:
+        return np.mean(x, axis=over, keepdims=True)
+    out = np.empty((*x.shape[:2], *wanted), x.dtype)
+    for place, window, _ in adaptive_windows(x.shape[2:], wanted):
+        out[place] = x[window].mean(axis=over)
+    return out
+
+
+def _adaptive_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    x = ctx.arrays[0]
+    result = np.zeros_like(x, grad.dtype)
+    spread = (..., *(None,) * (x.ndim - 2))
+    for place, window, count in adaptive_windows(x.shape[2:], grad.shape[2:]):
+        result[window] += (grad[place] / np.asarray(count, grad.dtype))[spread]
+    return (result,)
+
+
+def _adaptive_q(x: QTensor, output_size: tuple[int | None, ...]) -> QTensor:
+    axes = x.ndim - 2
+    if axes == 3:
+        values, size = centred("adaptive_avg_pool3d", x), tuple(x.shape[2:])
+        wanted = _wanted(output_size, size)
+        total = np.empty((*x.shape[:2], *wanted), np.int64)
+        counts = np.empty(wanted, np.int64)
+        for place, window, count in adaptive_windows(size, wanted):
+            total[place], counts[place] = values[window].sum(axis=(2, 3, 4)), count
+        return rounded_mean(x, total, counts)
+    if axes == 1:
+        return _as_sequence(_C.adaptive_avg_pool2d(_as_image(x), (1, *output_size)))
+    return _C.adaptive_avg_pool2d(x, (output_size[0], output_size[1]))
+
+
+def _adaptive_samples(axes: int) -> Any:
+    def samples(rng: np.random.Generator) -> list[Sample]:
+        x = rng.standard_normal((2, 2, *(5, 4, 3)[:axes]))
+        return [((x,), {"output_size": size[:axes]}) for size in ((1, 1, 1), (2, 3, 2), (None, 2, None))]
+
+    return samples
+
+
+# --- the ops --------------------------------------------------------------------------------------
+
+# By number of pooled axes.
+MAX_POOL: dict[int, OpSpec] = {}
+AVG_POOL: dict[int, OpSpec] = {}
+ADAPTIVE_AVG_POOL: dict[int, OpSpec] = {}
+for _axes in (1, 2, 3):
+    MAX_POOL[_axes] = OpSpec(
+        f"max_pool{_axes}d",
+        forward=_max,
+        backward=_max_back,
+        quantized=_max_q,
+        output_qparams="same",
+        samples=_max_samples(_axes),
+    )
+    AVG_POOL[_axes] = OpSpec(
+        f"avg_pool{_axes}d",
+        forward=_avg,
+        backward=_avg_back,
+        quantized=_avg_q,
+        output_qparams="same",
+        samples=_avg_samples(_axes),
+    )
+    ADAPTIVE_AVG_POOL[_axes] = OpSpec(
+        f"adaptive_avg_pool{_axes}d",
+        forward=_adaptive,
+        backward=_adaptive_back,
+        quantized=_adaptive_q,
+        output_qparams="same",
+        samples=_adaptive_samples(_axes),
+    )
+
+
+def max_pool(
+    axes: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest value of each window; padding never wins. `max_pool1d` to `max_pool3d` are this.
+
+    Parameters
+    ----------
+    axes : int
+        1, 2 or 3.
+    input : Tensor or QTensor, shape (N, C, size...)
+    kernel_size, stride, padding, dilation : int or tuple of `axes` int
+        `stride=None` is the kernel size; padding is at most half of it.
+    ceil_mode : bool
+        Whether a window may reach beyond the end of an axis.
+    return_indices : bool
+        Not offered; True raises ValueError.
+    """
+    op = f"max_pool{axes}d"
+    if return_indices:
+        raise ValueError(f"{op}: return_indices: expected False (indices are not offered), got True")
+    attrs = pool_arguments(op, axes, input, kernel_size, stride, padding, dilation, ceil_mode)
+    return apply(MAX_POOL[axes], input, **attrs, dilation=per_axis(op, "dilation", dilation, 1, axes))
+
+
+def avg_pool(
+    axes: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """Return the mean of each window. `avg_pool1d` to `avg_pool3d` are this.
+
+    Parameters
+    ----------
+    axes : int
+        1, 2 or 3.
+    input : Tensor or QTensor, shape (N, C, size...)
+    kernel_size, stride, padding : int or tuple of `axes` int
+        `stride=None` is the kernel size; padding is at most half of it.
+    ceil_mode : bool
+        Whether a window may reach beyond the end of an axis.
+    count_include_pad : bool
+        Whether the zeros of the padding count in the mean.
+    divisor_override : int, optional
+        Divide every sum by this instead.
+    """
+    op = f"avg_pool{axes}d"
+    if divisor_override is not None and (not is_int(divisor_override) or divisor_override < 1):
+        raise ValueError(f"{op}: divisor_override: expected an integer of at least 1, got {divisor_override!r}")
+    attrs = pool_arguments(op, axes, input, kernel_size, stride, padding, ceil_mode=ceil_mode)
+    rule = {"count_include_pad": bool(count_include_pad), "divisor_override": divisor_override}
+    return apply(AVG_POOL[axes], input, **attrs, **rule)
+
+
+def adaptive_avg_pool(axes: int, input: Any, output_size: Any) -> Any:
+    """Return means over windows chosen so that the result has `output_size`.
+
+    `adaptive_avg_pool1d` to `adaptive_avg_pool3d` are this.
+
+    Parameters
+    ----------
+    axes : int
+        1, 2 or 3.
+    input : Tensor or QTensor, shape (N, C, size...)
+    output_size : int, or tuple of `axes` int or None
+        None keeps the input's.
+    """
+    op = f"adaptive_avg_pool{axes}d"
+    rank(op, input, axes + 2, LAYOUTS[axes])
+    wanted = adaptive_size(op, axes, output_size)
+    if min(input.shape[2:]) < 1:
+        raise ValueError(f"{op}: input: expected pixels, got shape {tuple(input.shape)}")
+    return apply(ADAPTIVE_AVG_POOL[axes], input, output_size=wanted)
+
+
+def adaptive_size(op: str, axes: int, value: Any) -> tuple[int | None, ...]:
+    """Return an adaptive output size as a tuple."""
+    sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+    if len(sizes) != axes or not all(v is None or (is_int(v) and v >= 1) for v in sizes):
+        many = ("an integer", "one or two integers", "one or three integers")[axes - 1]
+        raise ValueError(f"{op}: output_size: expected {many} of at least 1 or None, got {value!r}")
+    return sizes
+
+
+# --- public functions -----------------------------------------------------------------------------
+
+
+@MAX_POOL[1].public
+def max_pool1d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest value of each window of sequences (N, C, L); see `max_pool`."""
+    return max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+@MAX_POOL[2].public
 def max_pool2d(
     input: Any,
     kernel_size: Any,
@@ -171,99 +359,38 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """Return the largest value of each window; padding never wins.
-
-    Parameters
-    ----------
-    input : Tensor or QTensor, shape (N, C, H, W)
-    kernel_size, stride, padding, dilation : int or pair of int
-        `stride=None` is the kernel size; padding is at most half of it.
-    ceil_mode : bool
-        Whether a window may reach beyond the right and lower edge.
-    return_indices : bool
-        Not offered; True raises ValueError.
-    """
-    if return_indices:
-        raise ValueError("max_pool2d: return_indices: expected False (indices are not offered), got True")
-    attrs = _pool_arguments("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
-    return apply(MAX_POOL2D, input, **attrs, dilation=pair("max_pool2d", "dilation", dilation, 1))
+    """Return the largest value of each window of images (N, C, H, W); see `max_pool`."""
+    return max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-# --- avg_pool2d -----------------------------------------------------------------------------------
+@MAX_POOL[3].public
+def max_pool3d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest value of each window of volumes (N, C, D, H, W); see `max_pool`."""
+    return max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def _divisors(windows: _Windows, count_include_pad: bool, divisor_override: int | None) -> Any:
-    """Return what each window's sum is divided by, (OH, OW) or a number."""
-    if divisor_override is not None:
-        return float(divisor_override)
-    counts = []
-    for a in (0, 1):
-        size, pad, kernel = windows.shape[2 + a], windows.padding[a], windows.kernel[a]
-        start = np.arange(windows.out[a]) * windows.stride[a] - pad
-        end = np.minimum(start + kernel, size + pad)  # what ceil mode adds beyond the padding never counts
-        if not count_include_pad:
-            start, end = np.maximum(start, 0), np.minimum(end, size)
-        counts.append(end - start)
-    return np.multiply.outer(counts[0], counts[1])
+@AVG_POOL[1].public
+def avg_pool1d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Return the mean of each window of sequences (N, C, L); see `avg_pool`."""
+    return avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
-def _avg(x: Any, *, count_include_pad: bool, divisor_override: int | None, **attrs: Any) -> Any:
-    windows = _Windows(x.shape, **attrs)
-    taps = windows.taps(windows.bordered(x, 0))
-    out = next(taps).copy(order="K")
-    for view in taps:
-        out += view
-    return (out / _divisors(windows, count_include_pad, divisor_override)).astype(x.dtype, copy=False)
-
-
-def _avg_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
-    attrs = dict(ctx.attrs)
-    rule = attrs.pop("count_include_pad"), attrs.pop("divisor_override")
-    x = ctx.arrays[0]
-    windows = _Windows(x.shape, **attrs)
-    result = np.zeros_like(x, grad.dtype, shape=(*x.shape[:2], *windows.reach))
-    share = (grad / _divisors(windows, *rule)).astype(grad.dtype, copy=False)
-    for target in windows.taps(result):
-        target += share
-    return (windows.inside(result),)
-
-
-def _avg_samples(rng: np.random.Generator) -> list[Sample]:
-    def case(h: int, w: int, **attrs: Any) -> Sample:
-        base = {
-            "kernel": (2, 2),
-            "stride": (2, 2),
-            "padding": (0, 0),
-            "ceil_mode": False,
-            "count_include_pad": True,
-            "divisor_override": None,
-        }
-        return (rng.standard_normal((2, 2, h, w)),), base | attrs
-
-    return [
-        case(4, 6),
-        case(5, 5, kernel=(3, 3), padding=(1, 1), count_include_pad=False),
-        case(7, 5, kernel=(2, 3), stride=(2, 2), padding=(1, 1), ceil_mode=True),
-        case(4, 4, divisor_override=3),
-    ]
-
-
-def _avg_q(x: QTensor, **attrs: Any) -> QTensor:
-    order = ("kernel", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-    return _C.avg_pool2d(x, *(attrs[name] for name in order))
-
-
-AVG_POOL2D = OpSpec(
-    "avg_pool2d",
-    forward=_avg,
-    backward=_avg_back,
-    quantized=_avg_q,
-    output_qparams="same",
-    samples=_avg_samples,
-)
-
-
-@AVG_POOL2D.public
+@AVG_POOL[2].public
 def avg_pool2d(
     input: Any,
     kernel_size: Any,
@@ -273,97 +400,37 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Any:
-    """Return the mean of each window.
-
-    Parameters
-    ----------
-    input : Tensor or QTensor, shape (N, C, H, W)
-    kernel_size, stride, padding : int or pair of int
-        `stride=None` is the kernel size; padding is at most half of it.
-    ceil_mode : bool
-        Whether a window may reach beyond the right and lower edge.
-    count_include_pad : bool
-        Whether the zeros of the padding count in the mean.
-    divisor_override : int, optional
-        Divide every sum by this instead.
-    """
-    if divisor_override is not None and (not is_int(divisor_override) or divisor_override < 1):
-        raise ValueError(f"avg_pool2d: divisor_override: expected an integer of at least 1, got {divisor_override!r}")
-    attrs = _pool_arguments("avg_pool2d", input, kernel_size, stride, padding, ceil_mode=ceil_mode)
-    rule = {"count_include_pad": bool(count_include_pad), "divisor_override": divisor_override}
-    return apply(AVG_POOL2D, input, **attrs, **rule)
+    """Return the mean of each window of images (N, C, H, W); see `avg_pool`."""
+    return avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-# --- adaptive_avg_pool2d --------------------------------------------------------------------------
+@AVG_POOL[3].public
+def avg_pool3d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """Return the mean of each window of volumes (N, C, D, H, W); see `avg_pool`."""
+    return avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-def _bounds(size: int, out: int) -> list[tuple[int, int]]:
-    """Return [start, end) of each adaptive window: floor(i·size/out), ceil((i + 1)·size/out)."""
-    return [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
+@ADAPTIVE_AVG_POOL[1].public
+def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
+    """Return means of sequences (N, C, L) in a wanted number; see `adaptive_avg_pool`."""
+    return adaptive_avg_pool(1, input, output_size)
 
 
-def _adaptive(x: Any, output_size: tuple[int | None, int | None]) -> Any:
-    oh, ow = (want or size for want, size in zip(output_size, x.shape[2:], strict=True))
-    if (oh, ow) == (1, 1):
-        return np.mean(x, axis=(2, 3), keepdims=True)
-    out = np.empty((*x.shape[:2], oh, ow), x.dtype)
-    for i, (top, bottom) in enumerate(_bounds(x.shape[2], oh)):
-        for j, (left, right) in enumerate(_bounds(x.shape[3], ow)):
-            out[:, :, i, j] = x[:, :, top:bottom, left:right].mean(axis=(2, 3))
-    return out
-
-
-def _adaptive_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
-    shape = ctx.arrays[0].shape
-    result = np.zeros_like(ctx.arrays[0], grad.dtype)
-    for i, (top, bottom) in enumerate(_bounds(shape[2], grad.shape[2])):
-        for j, (left, right) in enumerate(_bounds(shape[3], grad.shape[3])):
-            share = grad[:, :, i : i + 1, j : j + 1] / ((bottom - top) * (right - left))
-            result[:, :, top:bottom, left:right] += share
-    return (result,)
-
-
-def _adaptive_samples(rng: np.random.Generator) -> list[Sample]:
-    x = rng.standard_normal((2, 2, 5, 4))
-    return [((x,), {"output_size": size}) for size in ((1, 1), (2, 3), (None, 2))]
-
-
-def _adaptive_q(x: QTensor, output_size: tuple[int | None, int | None]) -> QTensor:
-    return _C.adaptive_avg_pool2d(x, output_size)
-
-
-ADAPTIVE_AVG_POOL2D = OpSpec(
-    "adaptive_avg_pool2d",
-    forward=_adaptive,
-    backward=_adaptive_back,
-    quantized=_adaptive_q,
-    output_qparams="same",
-    samples=_adaptive_samples,
-)
-
-
-@ADAPTIVE_AVG_POOL2D.public
+@ADAPTIVE_AVG_POOL[2].public
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
-    """Return means over windows chosen so that the result has `output_size`.
-
-    Parameters
-    ----------
-    input : Tensor or QTensor, shape (N, C, H, W)
-    output_size : int, or pair of int or None
-        Height and width; None keeps the input's.
-    """
-    rank("adaptive_avg_pool2d", input, 4, "(N, C, H, W)")
-    wanted = adaptive_size(output_size)
-    if min(input.shape[2:]) < 1:
-        raise ValueError(f"adaptive_avg_pool2d: input: expected pixels, got shape {tuple(input.shape)}")
-    return apply(ADAPTIVE_AVG_POOL2D, input, output_size=wanted)
+    """Return means of images (N, C, H, W) in a wanted number; see `adaptive_avg_pool`."""
+    return adaptive_avg_pool(2, input, output_size)
 
 
-def adaptive_size(value: Any) -> tuple[int | None, int | None]:
-    """Return an adaptive output size as a pair."""
-    pair_ = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair_) != 2 or not all(v is None or (is_int(v) and v >= 1) for v in pair_):
-        raise ValueError(
-            f"adaptive_avg_pool2d: output_size: expected one or two integers of at least 1 or None, got {value!r}"
-        )
-    return pair_[0], pair_[1]
+@ADAPTIVE_AVG_POOL[3].public
+def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
+    """Return means of volumes (N, C, D, H, W) in a wanted number; see `adaptive_avg_pool`."""
+    return adaptive_avg_pool(3, input, output_size)

@@ -1,4 +1,7 @@
-"""Reductions over some or all axes."""
+"""Reductions over some or all axes. Of quantized tensors: mean, max and min, with the input's qparams.
+
+The quantized mean is that of the pools: clamp(rint(f32(sum of (q - z)) / f32(count)) + z), the sum exact.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._C import QTensor
+from ..arrays import array_of, as_array
+from ..tensor import Tensor
 from .arguments import axes, axis
+from .codes import centred, move_codes, rounded_mean
 from .spec import Context, OpSpec, Sample, apply
-
-Dim = Any  # None, an integer, or several
 
 
 class ValuesIndices(NamedTuple):
@@ -45,7 +50,7 @@ SUM = OpSpec("sum", forward=_sum, backward=_sum_back, samples=_samples, method="
 
 
 @SUM.public
-def sum(input: Any, dim: Dim = None, keepdim: bool = False) -> Any:
+def sum(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the sum over `dim` (None: over everything)."""
     return apply(SUM, input, dim=axes("sum", dim, len(input.shape)), keepdim=keepdim)
 
@@ -60,11 +65,28 @@ def _mean_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
     return (np.broadcast_to(spread.astype(grad.dtype, copy=False), x.shape),)
 
 
-MEAN = OpSpec("mean", forward=_mean, backward=_mean_back, samples=_samples, method="mean")
+def _mean_q(x: QTensor, dim: tuple[int, ...], keepdim: bool) -> QTensor:
+    count = 1
+    for d in dim:
+        count *= x.shape[d]
+    if not count:
+        raise ValueError(f"mean: input: expected at least one value to average, got shape {tuple(x.shape)}")
+    return rounded_mean(x, np.asarray(np.sum(centred("mean", x), axis=dim, keepdims=keepdim)), count)
+
+
+MEAN = OpSpec(
+    "mean",
+    forward=_mean,
+    backward=_mean_back,
+    quantized=_mean_q,
+    output_qparams="same",
+    samples=_samples,
+    method="mean",
+)
 
 
 @MEAN.public
-def mean(input: Any, dim: Dim = None, keepdim: bool = False) -> Any:
+def mean(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the mean over `dim` (None: over everything)."""
     return apply(MEAN, input, dim=axes("mean", dim, len(input.shape)), keepdim=keepdim)
 
@@ -80,11 +102,23 @@ def _amax(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
     return np.max(x, axis=dim, keepdims=keepdim)
 
 
-AMAX = OpSpec("amax", forward=_amax, backward=_extreme_back, samples=_samples, method="amax")
+def _amax_q(x: QTensor, dim: tuple[int, ...], keepdim: bool) -> QTensor:
+    return move_codes("amax", x, lambda codes: np.max(codes, axis=dim, keepdims=keepdim))
+
+
+AMAX = OpSpec(
+    "amax",
+    forward=_amax,
+    backward=_extreme_back,
+    quantized=_amax_q,
+    output_qparams="same",
+    samples=_samples,
+    method="amax",
+)
 
 
 @AMAX.public
-def amax(input: Any, dim: Dim = None, keepdim: bool = False) -> Any:
+def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the largest values over `dim`."""
     return apply(AMAX, input, dim=axes("amax", dim, len(input.shape)), keepdim=keepdim)
 
@@ -93,13 +127,44 @@ def _amin(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
     return np.min(x, axis=dim, keepdims=keepdim)
 
 
-AMIN = OpSpec("amin", forward=_amin, backward=_extreme_back, samples=_samples, method="amin")
+def _amin_q(x: QTensor, dim: tuple[int, ...], keepdim: bool) -> QTensor:
+    return move_codes("amin", x, lambda codes: np.min(codes, axis=dim, keepdims=keepdim))
+
+
+AMIN = OpSpec(
+    "amin",
+    forward=_amin,
+    backward=_extreme_back,
+    quantized=_amin_q,
+    output_qparams="same",
+    samples=_samples,
+    method="amin",
+)
 
 
 @AMIN.public
-def amin(input: Any, dim: Dim = None, keepdim: bool = False) -> Any:
+def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the smallest values over `dim`."""
     return apply(AMIN, input, dim=axes("amin", dim, len(input.shape)), keepdim=keepdim)
+
+
+def _place(which: Any, input: Any, dim: int, keepdim: bool) -> Tensor:
+    values = input.int_repr() if isinstance(input, QTensor) else as_array(input)
+    return Tensor._wrap(which(values, axis=dim, keepdims=keepdim))
+
+
+def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Return the index of the first largest value, over everything or along one axis."""
+    values = array_of("argmax", "input", input)
+    dim = None if dim is None else axis("argmax", dim, values.ndim)
+    return Tensor._wrap(np.argmax(values, axis=dim, keepdims=keepdim))
+
+
+def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Return the index of the first smallest value, over everything or along one axis."""
+    values = array_of("argmin", "input", input)
+    dim = None if dim is None else axis("argmin", dim, values.ndim)
+    return Tensor._wrap(np.argmin(values, axis=dim, keepdims=keepdim))
 
 
 def max(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
@@ -107,7 +172,7 @@ def max(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     if dim is None:
         return amax(input)
     dim = axis("max", dim, len(input.shape))
-    return ValuesIndices(amax(input, dim, keepdim), input.argmax(dim, keepdim))
+    return ValuesIndices(amax(input, dim, keepdim), _place(np.argmax, input, dim, keepdim))
 
 
 def min(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
@@ -115,4 +180,4 @@ def min(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     if dim is None:
         return amin(input)
     dim = axis("min", dim, len(input.shape))
-    return ValuesIndices(amin(input, dim, keepdim), input.argmin(dim, keepdim))
+    return ValuesIndices(amin(input, dim, keepdim), _place(np.argmin, input, dim, keepdim))

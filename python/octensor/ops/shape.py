@@ -11,8 +11,9 @@ import numpy as np
 
 from .. import _C
 from .._C import QParams, QTensor
-from ..arrays import plain_index
-from .arguments import axes, axis, sizes
+from ..arrays import Holder, plain_index
+from .arguments import axes, axis, is_int, sizes
+from .codes import move_codes
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -169,7 +170,23 @@ def _expand_samples(rng: np.random.Generator) -> list[Sample]:
     return [((rng.standard_normal((2, 1, 3)),), {"shape": (4, 2, 5, 3)})]
 
 
-EXPAND = OpSpec("expand", forward=_expand, backward=_expand_back, samples=_expand_samples, method="expand")
+_repeated = QTensor.expand
+
+
+def _expand_q(x: QTensor, shape: tuple[int, ...]) -> QTensor:
+    result: QTensor = _repeated(x, *shape)
+    return result
+
+
+EXPAND = OpSpec(
+    "expand",
+    forward=_expand,
+    backward=_expand_back,
+    quantized=_expand_q,
+    output_qparams="same",
+    samples=_expand_samples,
+    method="expand",
+)
 
 
 @EXPAND.public
@@ -178,6 +195,8 @@ def expand(input: Any, *shape: Any) -> Any:
     wanted, have = sizes(shape), tuple(input.shape)
     extra = len(wanted) - len(have)
     full = tuple(have[i - extra] if size == -1 and i >= extra else size for i, size in enumerate(wanted))
+    if extra < 0 or any(n not in (1, m) for n, m in zip(have, full[extra:], strict=True)):
+        raise ValueError(f"expand: shape: {wanted} does not fit a tensor of shape {have}")
     return apply(EXPAND, input, shape=full)
 
 
@@ -206,12 +225,38 @@ def _getitem_samples(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-GETITEM = OpSpec("getitem", forward=_getitem, backward=_getitem_back, samples=_getitem_samples)
+_view = QTensor.__getitem__
+
+
+def _picks(part: Any) -> bool:
+    """Whether an index chooses elements one by one, so that the result cannot be a view."""
+    return isinstance(part, (np.ndarray, list)) and (not isinstance(part, np.ndarray) or part.ndim > 0)
+
+
+def _getitem_q(x: QTensor, index: Any) -> QTensor:
+    parts = index if isinstance(index, tuple) else (index,)
+    if not any(_picks(part) for part in parts):
+        result: QTensor = _view(x, index)
+        return result
+    return move_codes("index", x, lambda codes: np.ascontiguousarray(codes[index]))
+
+
+GETITEM = OpSpec(
+    "getitem",
+    forward=_getitem,
+    backward=_getitem_back,
+    quantized=_getitem_q,
+    output_qparams="same",
+    samples=_getitem_samples,
+)
 
 
 @GETITEM.public
 def getitem(input: Any, index: Any) -> Any:
-    """Return `input[index]` by NumPy's rules; indices may be tensors."""
+    """Return `input[index]` by NumPy's rules; indices may be tensors.
+
+    Integers, slices, `...` and None give a view; arrays and masks gather, of quantized tensors only per-tensor ones.
+    """
     return apply(GETITEM, input, index=plain_index(index))
 
 
@@ -287,6 +332,8 @@ def split(tensor: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
         if sum(lengths) != total:
             raise ValueError(f"split: split_size: expected sizes that sum to {total}, got {lengths}")
     else:
+        if not is_int(split_size) or split_size < 1:
+            raise ValueError(f"split: split_size: expected an integer of at least 1, got {split_size!r}")
         lengths = [split_size] * (total // split_size) + ([total % split_size] if total % split_size else [])
     pieces, start = [], 0
     for length in lengths:
@@ -297,5 +344,34 @@ def split(tensor: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
 
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Cut a tensor along an axis into at most `chunks` pieces of equal size (the last may be smaller)."""
+    if not is_int(chunks) or chunks < 1:
+        raise ValueError(f"chunk: chunks: expected an integer of at least 1, got {chunks!r}")
     size = input.shape[axis("chunk", dim, len(input.shape))]
-    return split(input, -(-size // chunks), dim)
+    return split(input, max(1, -(-size // chunks)), dim)
+
+
+def select(input: Any, dim: int, index: int) -> Any:
+    """Return the slice at `index` along an axis, which disappears; a view."""
+    dim = axis("select", dim, len(input.shape))
+    size = input.shape[dim]
+    if isinstance(index, Holder):
+        index = int(index._array)
+    if not is_int(index) or not -size <= index < size:
+        raise ValueError(f"select: index: expected an integer in [{-size}, {size - 1}], got {index!r}")
+    return input[(slice(None),) * dim + (int(index),)]
+
+
+def narrow(input: Any, dim: int, start: int, length: int) -> Any:
+    """Return `length` slices along an axis, from `start` on; a view."""
+    dim = axis("narrow", dim, len(input.shape))
+    size = input.shape[dim]
+    first = start + size if is_int(start) and start < 0 else start
+    if not is_int(first) or not is_int(length) or not (0 <= first <= size and 0 <= length <= size - first):
+        raise ValueError(f"narrow: start, length: expected a part of an axis of size {size}, got {start!r}, {length!r}")
+    return input[(slice(None),) * dim + (slice(first, first + length),)]
+
+
+def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Return the slices along an axis, without it; views."""
+    dim = axis("unbind", dim, len(input.shape))
+    return tuple(input[(slice(None),) * dim + (i,)] for i in range(input.shape[dim]))

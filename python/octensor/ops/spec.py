@@ -7,6 +7,7 @@ op. Tensors are positional arguments, everything else is a keyword.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from .._C import QParams, QTensor
 from ..arrays import as_array
 from ..autograd import Node, is_grad_enabled
+from ..grid import GridTensor, follow
 from ..tensor import Tensor
 
 OutputQParams = Literal["same", "given", "fixed", "float"]
@@ -153,18 +155,48 @@ def apply(spec: OpSpec, *tensors: Any, **attrs: Any) -> Any:
     Raises
     ------
     TypeError
-        If QTensors and float tensors are mixed, or the op has no quantized form.
+        If QTensors and float tensors are mixed, the op has no quantized form, or an argument is of a wrong type.
+    ValueError
+        If an argument does not fit.
     """
+    on_grid = False
     for tensor in tensors:
         if isinstance(tensor, QTensor):
             return _apply_quantized(spec, tensors, attrs)
-    arrays = [t if t is None or isinstance(t, (int, float)) else as_array(t) for t in tensors]
-    result = Tensor._wrap(spec.forward(*arrays, **attrs))
+        on_grid = on_grid or isinstance(tensor, GridTensor)
+    if "qparams" in attrs:
+        raise TypeError(f"{spec.name}: input: expected a QTensor where qparams are given, got a float tensor")
+    try:
+        arrays = [t if t is None or isinstance(t, (int, float)) else as_array(t) for t in tensors]
+    except TypeError as error:
+        raise TypeError(f"{spec.name}: input: {error}") from None
+    if tensors and tensors[0] is None:
+        raise TypeError(f"{spec.name}: input: expected a tensor, got None")
+    try:
+        result = Tensor._wrap(spec.forward(*arrays, **attrs))
+    except (TypeError, ValueError) as error:
+        if _NAMED.match(str(error)):
+            raise
+        raise _named(spec, arrays, attrs, error) from error
     if spec.backward is not None and is_grad_enabled():
         needs = tuple([isinstance(t, Tensor) and t._requires_grad for t in tensors])
         if True in needs:
             _record(spec, tensors, arrays, attrs, needs, result)
-    return result
+    return follow(spec, tensors, attrs, result) if on_grid else result
+
+
+_NAMED = re.compile(r"[\w.]+: ")  # how a message begins that says where it comes from
+
+
+def _named(spec: OpSpec, arrays: list[Any], attrs: dict[str, Any], error: Exception) -> Exception:
+    """Return what NumPy objects to, as an error of this op that says what it got."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    shapes = " and ".join(str(np.shape(a)) for a in arrays)
+    if "broadcast" in str(error):
+        return kind(f"{spec.name}: expected tensors of shapes that broadcast, got {shapes}")
+    got = [f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in arrays]
+    got += [f"{name}={value!r:.40}" for name, value in attrs.items()]
+    return kind(f"{spec.name}: expected arguments to compute with, got {', '.join(got)}: {error}")
 
 
 def _record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,27 @@ LOG = OpSpec("log", forward=np.log, backward=_log_back, samples=_positive_sample
 def log(input: Any) -> Any:
     """Return the natural logarithm."""
     return apply(LOG, input)
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _erf_forward(x: Any) -> Any:
+    return _erf(x).astype(x.dtype)
+
+
+def _erf_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    x = ctx.arrays[0]
+    return ((grad * np.exp(-x * x) * (2 / math.sqrt(math.pi))).astype(grad.dtype, copy=False),)
+
+
+ERF = OpSpec("erf", forward=_erf_forward, backward=_erf_back, samples=_any_samples, method="erf")
+
+
+@ERF.public
+def erf(input: Any) -> Any:
+    """Return the error function, 2/sqrt(π) times the integral of exp(-t²) from 0 to x."""
+    return apply(ERF, input)
 
 
 def _sqrt_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:

@@ -10,14 +10,17 @@ layer whose value drops far below that of the layers before it is the one to loo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from octensor import _C, nn
 from octensor.autograd import no_grad
+from octensor.nn.hooks import RemovableHandle
 from octensor.nn.module import Module
-from octensor.quantization.prepare import _check_model, _some, is_activation_post_process
+from octensor.quantization.fake_quantize import is_activation_post_process
+from octensor.quantization.prepare import _check_model, _some
 from octensor.tensor import Tensor
 
 
@@ -75,7 +78,8 @@ def compare_layers(float_model: Module, quantized_model: Module, *inputs: Any) -
     """
     for name, model in (("float_model", float_model), ("quantized_model", quantized_model)):
         _check_model(f"compare_layers: {name}", model)
-    ours, theirs = dict(_layers(float_model)), dict(_layers(quantized_model))
+    ours = dict(_layers(float_model))
+    theirs = dict(_layers(quantized_model, ours))
     different = [path for path in {**ours, **theirs} if _kind(ours.get(path)) != _kind(theirs.get(path))]
     if different:
         pairs = [f"{path} ({_kind(ours.get(path))} and {_kind(theirs.get(path))})" for path in different]
@@ -92,15 +96,18 @@ def compare_layers(float_model: Module, quantized_model: Module, *inputs: Any) -
     return rows
 
 
-def _layers(model: Module, path: str = "") -> Any:
-    """Yield (path, module) of all layers; what a layer carries (norm, activation, a slot) belongs to it."""
+def _layers(model: Module, known: Collection[str] = (), path: str = "") -> Iterator[tuple[str, Module]]:
+    """Yield (path, module) of all layers; what a layer carries (norm, activation, a slot) belongs to it.
+
+    At paths that are ``known`` stands a layer, also where it is made of parts (as the observable LSTM is).
+    """
     children = [(name, child) for name, child in model.named_children() if not is_activation_post_process(child)]
-    if model.output_rule == "given" or not children:
+    if path in known or model.output_rule in ("given", "float") or not children:
         if not isinstance(model, nn.Identity):
             yield path, model
         return
     for name, child in children:
-        yield from _layers(child, f"{path}.{name}" if path else name)
+        yield from _layers(child, known, f"{path}.{name}" if path else name)
 
 
 def _kind(module: Module | None) -> str:
@@ -114,13 +121,10 @@ def _record(model: Module, layers: dict[str, Module], inputs: tuple[Any, ...]) -
     """Run a model and return the outputs of its layers by path, one for each time a layer ran."""
     outputs: dict[str, list[np.ndarray]] = {}
 
-    def keep(path: str) -> Any:
-        def hook(module: Module, args: Any, output: Any) -> None:
-            outputs.setdefault(path, []).append(_values(output))
+    def keep(path: str) -> Callable[[Any], None]:
+        return lambda output: outputs.setdefault(path, []).append(_values(_first(output)))
 
-        return hook
-
-    handles = [module.register_forward_hook(keep(path)) for path, module in layers.items()]
+    handles = [log_output(module, keep(path)) for path, module in layers.items()]
     try:
         with no_grad():
             model(*inputs)
@@ -128,6 +132,22 @@ def _record(model: Module, layers: dict[str, Module], inputs: tuple[Any, ...]) -
         for handle in handles:
             handle.remove()
     return outputs
+
+
+def log_output(module: Module, log: Callable[[Any], Any]) -> RemovableHandle:
+    """Hand every output of a module to ``log`` from now on, until the handle's ``remove()`` is called."""
+
+    def hook(module: Module, args: Any, output: Any) -> None:
+        log(output)
+
+    return module.register_forward_hook(hook)
+
+
+def _first(output: Any) -> Any:
+    """Return a layer's output; of what recurrent layers return, the sequence without the state."""
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output
 
 
 def _values(x: Any) -> np.ndarray:

@@ -1,10 +1,11 @@
 """`convert`: turn a calibrated model into a quantized one, by changing what its layers hold.
 
-For every module whose output slot holds an observer:
+For every module whose output slot holds an observer or a fake quantizer, `to_static_`:
 
 1. a batch norm attached while training is folded into the weight;
-2. the weight is quantized with the parameters that ``qconfig.weight()`` finds for it, and becomes a `QTensor`;
-3. the observer's `QParams` take its place in the output slot.
+2. the weight is quantized and becomes a `QTensor`: with the parameters of the fake quantizer in the weight slot, if the
+   layer was trained with one, else with those that ``qconfig.weight()`` finds for it;
+3. the `QParams` of what is in the output slot take its place there.
 
 That makes the layer's stage "static"; its class, its place in the model and its hooks stay, and no table of classes is
 needed.
@@ -26,6 +27,7 @@ import numpy as np
 
 from octensor import _C
 from octensor.nn.module import Module
+from octensor.quantization.fake_quantize import FakeQuantizeBase
 from octensor.quantization.fuse import fold_norm_
 from octensor.quantization.observer import ObserverBase, UniformQuantizationObserverBase
 from octensor.quantization.prepare import (
@@ -36,6 +38,7 @@ from octensor.quantization.prepare import (
     is_weighted,
     prepare,
     swap_children,
+    weight_observer,
 )
 from octensor.quantization.qparams import choose_qparams, fit_bias
 
@@ -80,16 +83,9 @@ def convert(
         module = copy.deepcopy(module)
     custom = (convert_custom_config_dict or {}).get("observed_to_quantized_custom_module_class", {})
     swaps = mapping or {}
-
-    def swap(m: Module) -> Module | None:
-        if type(m) in custom:
-            return custom[type(m)].from_observed(m)  # type: ignore[no-any-return]
-        if type(m) in swaps and getattr(m, "qconfig", None) is not None:
-            return swaps[type(m)].from_float(m)  # type: ignore[no-any-return]
-        return None
-
-    swapped = swap_children(module, swap)
+    swapped = swap_children(module, lambda m: swapped_for(m, swaps, custom))
     observed = get_observers(swapped)
+    observed.update((k, v) for k, v in get_observers(swapped, "weight_fake_quant").items() if k not in observed)
     if not observed and swapped is module and not (custom or swaps):
         did = "it is quantized already" if module.stage == "static" else "call prepare(model) first, then calibrate it"
         raise ValueError(
@@ -98,9 +94,9 @@ def convert(
         )
     _check_all_observed(observed)
     raised = {}
-    for path, (layer, observer) in observed.items():
+    for path, (layer, _) in observed.items():
         try:
-            channels = quantize_layer_(layer, observer)
+            channels = to_static_(layer)
         except (ValueError, TypeError) as error:
             raise type(error)(f"convert: {path or type(layer).__name__}: {error}") from None
         if channels:
@@ -132,63 +128,132 @@ def _check_all_observed(observed: dict[str, tuple[Module, ObserverBase]]) -> Non
         )
 
 
-def _is_idle(observer: ObserverBase) -> bool:
-    return isinstance(observer, UniformQuantizationObserverBase) and not observer.is_observed
+def _is_idle(observer: Any) -> bool:
+    return isinstance(observer, (UniformQuantizationObserverBase, FakeQuantizeBase)) and not observer.is_observed
 
 
-def quantize_layer_(layer: Module, observer: ObserverBase) -> tuple[int, ...]:
-    """Bring one observed layer to the static stage, in place.
+def swapped_for(
+    mod: Module, mapping: Mapping[type[Module], Any], custom_module_class_mapping: Mapping[type[Module], Any]
+) -> Module | None:
+    """Return the module that the tables put in the place of `mod`, or None where they have none.
+
+    A class that names a state of the module's own class (``nn.quantized.Linear`` for ``nn.Linear``) is none.
+    """
+    if type(mod) in custom_module_class_mapping:
+        return custom_module_class_mapping[type(mod)].from_observed(mod)  # type: ignore[no-any-return]
+    target = mapping.get(type(mod))
+    if target is None or getattr(mod, "qconfig", None) is None:
+        return None
+    if target is type(mod) or getattr(target, "layer", None) is type(mod):
+        return None
+    return target.from_float(mod)  # type: ignore[no-any-return]
+
+
+def swap_module(
+    mod: Module,
+    mapping: Mapping[type[Module], Any],
+    custom_module_class_mapping: Mapping[type[Module], Any] | None = None,
+) -> Module:
+    """Return what the tables put in the place of one module, with its hooks; or the module itself.
+
+    Where a table names a state of the module's own class, a copy of the module is brought to it.
+    """
+    _check_model("swap_module", mod)
+    custom = custom_module_class_mapping or {}
+    target = mapping.get(type(mod))
+    if target is not None and getattr(target, "layer", None) is type(mod) and getattr(mod, "qconfig", None) is not None:
+        return target.from_float(mod)  # type: ignore[no-any-return]
+    return swap_children(mod, lambda m: swapped_for(m, mapping, custom) if m is mod else m)
+
+
+def to_static_(layer: Module) -> tuple[int, ...]:
+    """Bring one prepared layer to the stage that its slots stand for, in place.
 
     Returns
     -------
     The weight channels whose scale was raised for the bias.
     """
     raised: tuple[int, ...] = ()
+    slot = layer._modules.get("activation_post_process")
     seen = InputRange.remove_from(layer)
     if is_weighted(layer):
         if layer.norm is not None:
             fold_norm_(layer, layer.norm)
             layer.norm = None
-        layer.weight, raised = quantize_weight(layer, seen)
+        layer.weight, raised = quantize_weight(layer, "weight", seen)
+        layer.weight_fake_quant = None
         if raised:
             layer.raised_weight_channels = raised
     # A container observed as one has no qparams of its own, nor has a FloatFunctional used in scalar forms only.
-    empty = layer.output_rule != "given" or _is_idle(observer)
-    layer.activation_post_process = None if empty else observer.qparams()
+    # Where the op itself fixes its output's parameters, the slot goes too.
+    empty = slot is None or layer.output_rule != "given" or _is_idle(slot)
+    if empty or getattr(slot, "dtype", None) is np.float16:
+        layer.activation_post_process = None
+        if is_weighted(layer) and layer.input_dtype is not None:
+            layer.input_dtype = None  # its qconfig is for weights only: the input stays float
+    else:
+        layer.activation_post_process = slot.qparams()  # type: ignore[union-attr]
     return raised
 
 
-def quantize_weight(layer: Module, seen: InputRange | None = None) -> tuple[_C.QTensor, tuple[int, ...]]:
-    """Quantize a layer's weight with its ``qconfig.weight()``.
+def quantize_weight(layer: Module, name: str = "weight", seen: InputRange | None = None) -> tuple[Any, tuple[int, ...]]:
+    """Quantize one of a layer's weights with its weight slot or its ``qconfig.weight()``.
 
     Parameters
     ----------
     layer
         A float layer with a qconfig.
+    name
+        Of the weight.
     seen
         The range of the layer's input, if it is known: then the bias is checked to fit.
 
     Returns
     -------
-    The quantized weight, and the channels whose scale was raised.
+    The weight as a `QTensor` (or a float16 array, where the qconfig says so), and the channels whose scale was raised.
     """
-    observer = layer.qconfig.weight()
-    weight = np.asarray(layer.weight)
-    _check_finite("weight", weight)
-    observer(weight)
+    weight = np.asarray(getattr(layer, name))
+    _check_finite(name, weight)
+    observer = layer._modules.get("weight_fake_quant")
+    if observer is None:
+        observer = weight_observer(layer)
+        if getattr(observer, "dtype", None) is np.float16:
+            return saturated_to_float16(weight), ()
+        if not hasattr(observer, "qparams"):
+            raise ValueError(
+                f"qconfig.weight: expected an observer or a fake quantizer, got {type(observer).__name__}: a qconfig "
+                "for activations only is for experiments in training, there is no converted form of it"
+            )
+        observer(weight)
     qparams = observer.qparams()
     raised: tuple[int, ...] = ()
-    if layer.bias is not None and seen is not None and seen.hi > seen.lo:
+    if seen is not None and seen.hi > seen.lo and layer.bias is not None:
         bias = np.asarray(layer.bias)
         _check_finite("bias", bias)
         input_scale = float(choose_qparams(seen.lo, seen.hi, _C.quint8)[0][0]) / _SPARE
         old = np.atleast_1d(np.asarray(qparams.scale, np.float32))
+        if 1 < old.size < bias.size:  # a grouped transposed convolution: the groups share scales
+            bias = np.abs(bias).reshape(-1, old.size).max(0)
         new = fit_bias(old, bias, input_scale)
         raised = tuple(int(c) for c in np.flatnonzero(new != old))
         if raised:
             scale = new if qparams.is_per_channel else float(new[0])
             qparams = _C.QParams(scale, qparams.zero_point, qparams.dtype, axis=qparams.axis)
-    return _C.quantize(weight, qparams), raised
+    codes = _C.quantize(weight, qparams)
+    low, high = getattr(observer, "quant_min", None), getattr(observer, "quant_max", None)
+    if low is not None and (low, high) != (qparams.dtype.qmin, qparams.dtype.qmax) and qparams.dtype.qmax > 15:
+        clipped = np.clip(codes.int_repr(), low, high).astype(qparams.dtype.numpy, copy=False)
+        codes = _C.QTensor.from_numpy(clipped, qparams)
+    return codes, raised
+
+
+def saturated_to_float16(weight: np.ndarray) -> np.ndarray:
+    """Return a weight as float16; values beyond its range are clamped to it, with a warning."""
+    largest = np.finfo(np.float16).max
+    beyond = int((np.abs(weight) > largest).sum())
+    if beyond:
+        warnings.warn(f"weight: {beyond} of {weight.size} values are beyond float16 and were clamped", stacklevel=3)
+    return np.asarray(np.clip(weight, -largest, largest).astype(np.float16))
 
 
 def _check_finite(name: str, values: np.ndarray) -> None:

@@ -4,22 +4,12 @@ A sum, product or concatenation of two quantized tensors has a new range, so som
 makes one `FloatFunctional` for each such place and calls its methods instead of the operators:
 
 * float stage: the float operation;
-* calibrating or qat: the same, and the result goes through the module in the slot;
+* calibrating or qat: the same, and the result goes through the module in the slot (in eval mode a fake quantizer
+  makes of it what the static stage returns);
 * static: the integer operation, with the slot's `QParams` for its result.
 
-`add_scalar` and `mul_scalar` need no observation: the parameters of the result follow from those of the input.
-With scale ``s``, zero point ``z``, codes ``q`` in ``qmin..qmax`` and, for the sum, ``c_q = rint(c / s)``:
-
-=========== =========================== ============================== ============== =============================
-operation   case                        scale                          zero point     codes
-=========== =========================== ============================== ============== =============================
-``q + c``   qmin <= z - c_q <= qmax     s                              z - c_q        q
-..          z - c_q < qmin              s (qmax - (z - c_q)) / Q       qmin           requantized from q - z + c_q
-..          z - c_q > qmax              s ((z - c_q) - qmin) / Q       qmax           requantized from q - z + c_q
-``q * c``   c > 0                       c s                            z              q
-..          c = 0                       1                              0              all 0
-..          c < 0                       abs(c) s                       qmax + qmin - z qmax + qmin - q
-=========== =========================== ============================== ============== =============================
+`add_scalar` and `mul_scalar` need no observation: the parameters of the result follow from those of the input
+(`octensor.ops.scalar`).
 """
 
 from __future__ import annotations
@@ -30,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from octensor import _C
+from octensor.grid import GridTensor, codes_of
 from octensor.nn.module import Module
+from octensor.ops import scalar
 from octensor.ops.spec import OPS, apply
 from octensor.tensor import Tensor
 
@@ -61,7 +53,7 @@ class FloatFunctional(Module):
 
     def add(self, x: Any, y: Any) -> Any:
         """Return ``x + y``; shapes broadcast."""
-        return self._run("add", (x, y), lambda: apply(OPS["add"], x, y), lambda qparams: _C.add(x, y, qparams))
+        return self._run("add", (x, y), lambda: apply(OPS["add"], x, y), lambda a, p: _C.add(a[0], a[1], p))
 
     def add_relu(self, x: Any, y: Any) -> Any:
         """Return ``relu(x + y)``; shapes broadcast."""
@@ -69,12 +61,12 @@ class FloatFunctional(Module):
             "add_relu",
             (x, y),
             lambda: apply(OPS["relu"], apply(OPS["add"], x, y)),
-            lambda qparams: _C.add(x, y, qparams, relu=True),
+            lambda a, p: _C.add(a[0], a[1], p, relu=True),
         )
 
     def mul(self, x: Any, y: Any) -> Any:
         """Return ``x * y``; shapes broadcast."""
-        return self._run("mul", (x, y), lambda: apply(OPS["mul"], x, y), lambda qparams: _C.mul(x, y, qparams))
+        return self._run("mul", (x, y), lambda: apply(OPS["mul"], x, y), lambda a, p: _C.mul(a[0], a[1], p))
 
     def cat(self, tensors: Sequence[Any], dim: int = 0) -> Any:
         """Join tensors along ``dim``."""
@@ -84,30 +76,34 @@ class FloatFunctional(Module):
             "cat",
             tuple(tensors),
             lambda: apply(OPS["cat"], *tensors, dim=dim),
-            lambda qparams: _C.cat(list(tensors), dim, qparams),
+            lambda a, p: _C.cat(list(a), dim, p),
         )
 
     def add_scalar(self, x: Any, c: float) -> Any:
         """Return ``x + c``; not observed, the result's qparams follow from those of ``x``."""
-        return self._run_scalar("add_scalar", x, c, lambda: apply(OPS["add"], x, float(c)), add_scalar)
+        return self._run_scalar("add_scalar", x, c, lambda: apply(OPS["add"], x, float(c)), scalar.add_scalar)
 
     def mul_scalar(self, x: Any, c: float) -> Any:
         """Return ``x * c``; not observed, the result's qparams follow from those of ``x``."""
-        return self._run_scalar("mul_scalar", x, c, lambda: apply(OPS["mul"], x, float(c)), mul_scalar)
+        return self._run_scalar("mul_scalar", x, c, lambda: apply(OPS["mul"], x, float(c)), scalar.mul_scalar)
 
     def _run(
-        self, op: str, inputs: tuple[Any, ...], real: Callable[[], Any], integer: Callable[[_C.QParams], Any]
+        self, op: str, inputs: tuple[Any, ...], real: Callable[[], Any], integer: Callable[[Any, _C.QParams], Any]
     ) -> Any:
         def compute() -> Any:
             quantized = [isinstance(x, _C.QTensor) for x in inputs]
             qparams = self.activation_post_process
             if isinstance(qparams, _C.QParams) and all(quantized):
-                return integer(qparams)
+                return integer(inputs, qparams)
             if isinstance(qparams, _C.QParams) or any(quantized):
                 raise TypeError(_wrong_inputs(op, inputs, isinstance(qparams, _C.QParams)))
             return real()
 
-        return self._located(inputs, compute, self._modules.get("activation_post_process"))
+        slot = self._modules.get("activation_post_process")
+        codes = [codes_of(x) for x in inputs]
+        if slot is None or slot.slot_stage != "qat" or self.training or None in codes or not slot.is_settled:
+            return self._located(inputs, compute, slot)
+        return GridTensor.of(integer(codes, slot.qparams()), self._located(inputs, compute, slot))
 
     def _run_scalar(
         self, op: str, x: Any, c: Any, real: Callable[[], Any], integer: Callable[[_C.QTensor, float], Any]
@@ -119,7 +115,8 @@ class FloatFunctional(Module):
                 return integer(x, float(c))
             if isinstance(self.activation_post_process, _C.QParams):
                 raise TypeError(_wrong_inputs(op, (x,), True))
-            return real()
+            codes = codes_of(x)
+            return real() if codes is None else GridTensor.of(integer(codes, float(c)), real())
 
         if not self.used_scalar_form:
             self.used_scalar_form = True
@@ -153,49 +150,3 @@ def _wrong_inputs(op: str, inputs: Sequence[Any], is_static: bool) -> str:
         "put a DeQuantStub before the quantized operands, or give this FloatFunctional a qconfig and convert it too"
     )
     return f"FloatFunctional.{op}: expected float operands, got {got}: {remedy}"
-
-
-def add_scalar(x: _C.QTensor, c: float) -> _C.QTensor:
-    """Return ``x + c`` with the qparams of the table above (8-bit, per-tensor)."""
-    old, dtype = _per_tensor("add_scalar", x, c), x.dtype
-    c_q = int(np.rint(c / old.scale))
-    zero_point = old.zero_point - c_q
-    if dtype.qmin <= zero_point <= dtype.qmax:
-        return _C.QTensor.from_numpy(x.int_repr(), _C.QParams(old.scale, zero_point, dtype))
-    edge, reach = (
-        (dtype.qmin, dtype.qmax - zero_point) if zero_point < dtype.qmin else (dtype.qmax, zero_point - dtype.qmin)
-    )
-    scale = np.float32(old.scale * reach / (dtype.qmax - dtype.qmin))
-    ratio = np.float32(np.float64(np.float32(old.scale)) / np.float64(scale))
-    moved = np.rint((_codes(dtype) - old.zero_point + c_q).astype(np.float32) * ratio) + edge
-    return _map_codes(x, moved, _C.QParams(float(scale), edge, dtype))
-
-
-def mul_scalar(x: _C.QTensor, c: float) -> _C.QTensor:
-    """Return ``x * c`` with the qparams of the table above (8-bit, per-tensor)."""
-    old, dtype = _per_tensor("mul_scalar", x, c), x.dtype
-    if c > 0:
-        return _C.QTensor.from_numpy(x.int_repr(), _C.QParams(c * old.scale, old.zero_point, dtype))
-    if c == 0:
-        return _map_codes(x, np.zeros(256), _C.QParams(1.0, 0, dtype))
-    flip = dtype.qmax + dtype.qmin
-    return _map_codes(x, flip - _codes(dtype), _C.QParams(-c * old.scale, flip - old.zero_point, dtype))
-
-
-def _per_tensor(op: str, x: _C.QTensor, c: float) -> _C.QParams:
-    if x.qparams.is_per_channel or x.dtype.itemsize != 1:
-        raise TypeError(f"{op}: x: expected an 8-bit per-tensor QTensor, got {x.dtype} with {x.qparams}")
-    if not abs(c) <= np.finfo(np.float32).max:
-        raise ValueError(f"{op}: c: expected a finite float32 number, got {c}")
-    return x.qparams
-
-
-def _codes(dtype: _C.dtype) -> np.ndarray:
-    """Return the code that each raw byte 0..255 stands for."""
-    return np.asarray(np.arange(256, dtype=np.uint8).view(dtype.numpy), np.int64)
-
-
-def _map_codes(x: _C.QTensor, table: np.ndarray, qparams: _C.QParams) -> _C.QTensor:
-    """Replace every code by its entry in a table indexed by the raw byte."""
-    clamped = np.clip(table, qparams.dtype.qmin, qparams.dtype.qmax)
-    return _C.lookup(x, clamped.astype(qparams.dtype.numpy), qparams)

@@ -2,15 +2,19 @@
 
 Fusion is data. The first layer stays and carries the others; their places are taken by `nn.Identity`:
 
-=================== ============================================ =========================
-sequence            eval mode                                    train mode
-=================== ============================================ =========================
-Conv2d, BatchNorm2d weight and bias folded                       ``conv.norm = bn``
-.., ReLU            folded, and ``conv.activation = relu``       both attributes set
-Conv2d, ReLU        ``conv.activation = relu``                   the same
-Linear, ReLU        ``linear.activation = relu``                 the same
-Linear, BatchNorm1d weight and bias folded                       ``linear.norm = bn``
-=================== ============================================ =========================
+=========================== =========================================== =========================
+sequence                    eval mode                                   train mode
+=========================== =========================================== =========================
+Conv, BatchNorm             weight and bias folded                      ``conv.norm = bn``
+Conv, BatchNorm, ReLU       folded, and ``conv.activation = relu``      both attributes set
+Conv, ReLU                  ``conv.activation = relu``                  the same
+Linear, BatchNorm1d (,ReLU) as Conv                                     as Conv
+Linear, ReLU                ``linear.activation = relu``                the same
+BatchNorm2d/3d, ReLU        ``bn.activation = relu``                    the same
+ConvTranspose, BatchNorm    weight and bias folded                      refused
+=========================== =========================================== =========================
+
+Conv, ConvTranspose and BatchNorm of 1, 2 or 3 axes.
 
 Folding a batch norm with running mean ``m``, variance ``v``, weight ``g`` and bias ``b`` into a layer ``W x + c``:
 
@@ -29,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from octensor import nn
+from octensor.nn import batchnorm, conv
 from octensor.nn.module import Module
 from octensor.nn.parameter import Parameter
 
@@ -43,17 +48,21 @@ def fold_batch_norm(
     eps: float,
     gamma: np.ndarray | None,
     beta: np.ndarray | None,
+    channel_axis: int = 0,
+    groups: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return float32 weight and bias of one layer that equals a layer followed by batch norm in eval mode.
 
     Parameters
     ----------
     weight
-        Output channels first.
+        Output channels first; or, of transposed convolutions, on axis 1, by group.
     bias, gamma, beta
         Shape (channels,), or None for 0, 1 and 0.
     running_mean, running_var
         Shape (channels,).
+    channel_axis, groups
+        1 and the number of groups for a transposed convolution.
 
     Raises
     ------
@@ -64,7 +73,12 @@ def fold_batch_norm(
     ratio = 1 / np.sqrt(running_var.astype(wide) + eps)
     if gamma is not None:
         ratio = ratio * gamma.astype(wide)
-    folded_weight = weight.astype(wide) * ratio.reshape(-1, *[1] * (weight.ndim - 1))
+    kernel = [1] * (weight.ndim - 2)
+    if channel_axis == 0:
+        folded_weight = weight.astype(wide) * ratio.reshape(-1, 1, *kernel)
+    else:  # (groups · inputs, outputs of a group, kernel...)
+        by_group = weight.astype(wide).reshape(groups, -1, *weight.shape[1:])
+        folded_weight = (by_group * ratio.reshape(groups, 1, -1, *kernel)).reshape(weight.shape)
     folded_bias = ((0 if bias is None else bias.astype(wide)) - running_mean.astype(wide)) * ratio
     if beta is not None:
         folded_bias = folded_bias + beta.astype(wide)
@@ -101,13 +115,15 @@ def fold_norm_(layer: Module, norm: Module) -> Module:
         norm.eps,
         gamma,
         beta,
+        layer.channel_axis,
+        getattr(layer, "groups", 1),
     )
     layer.weight, layer.bias = Parameter(weight), Parameter(bias)
     return layer
 
 
 def _check_channels(layer: Module, norm: Module) -> None:
-    channels = layer.weight.shape[0]
+    channels = layer.weight.shape[0] if layer.channel_axis == 0 else layer.out_channels
     if norm.num_features != channels:
         raise ValueError(
             f"batch norm: expected num_features={channels}, the output channels of the {type(layer).__name__}, "
@@ -115,23 +131,28 @@ def _check_channels(layer: Module, norm: Module) -> None:
         )
 
 
-def fuse_conv_bn(conv: Module, bn: Module) -> Module:
-    """Fold the batch norm (eval mode), or attach it as ``conv.norm`` (train mode)."""
-    if not conv.training:
-        return fold_norm_(conv, bn)
-    _check_channels(conv, bn)
+def fuse_conv_bn(layer: Module, bn: Module) -> Module:
+    """Fold the batch norm (eval mode), or attach it as ``layer.norm`` (train mode)."""
+    if not layer.training:
+        return fold_norm_(layer, bn)
+    if layer.channel_axis != 0:
+        raise ValueError(
+            f"expected a {type(layer).__name__} and its batch norm in eval mode, got train mode: they are only fused "
+            "by folding; call model.eval() first"
+        )
+    _check_channels(layer, bn)
     if not (bn.affine and bn.track_running_stats):
         raise ValueError(
             "batch norm: expected affine=True and track_running_stats=True to fuse in train mode, got "
             f"affine={bn.affine}, track_running_stats={bn.track_running_stats}"
         )
-    conv.norm = bn
-    return conv
+    layer.norm = bn
+    return layer
 
 
-def fuse_conv_bn_relu(conv: Module, bn: Module, relu: Module) -> Module:
+def fuse_conv_bn_relu(layer: Module, bn: Module, relu: Module) -> Module:
     """Fuse the batch norm as `fuse_conv_bn` does, then attach the ReLU."""
-    return fuse_activation(fuse_conv_bn(conv, bn), relu)
+    return fuse_activation(fuse_conv_bn(layer, bn), relu)
 
 
 def fuse_activation(layer: Module, relu: Module) -> Module:
@@ -143,13 +164,23 @@ def fuse_activation(layer: Module, relu: Module) -> Module:
 fuse_linear_bn = fuse_conv_bn
 
 FUSERS: dict[tuple[type[Module], ...], Fuser] = {
-    (nn.Conv2d, nn.BatchNorm2d): fuse_conv_bn,
-    (nn.Conv2d, nn.BatchNorm2d, nn.ReLU): fuse_conv_bn_relu,
-    (nn.Conv2d, nn.ReLU): fuse_activation,
     (nn.Linear, nn.ReLU): fuse_activation,
-    (nn.Linear, nn.BatchNorm1d): fuse_linear_bn,
-    (nn.Linear, nn.BatchNorm1d, nn.ReLU): fuse_conv_bn_relu,
+    (nn.Linear, batchnorm.BatchNorm1d): fuse_linear_bn,
+    (nn.Linear, batchnorm.BatchNorm1d, nn.ReLU): fuse_conv_bn_relu,
 }
+
+
+for _conv, _transposed, _norm in (
+    (conv.Conv1d, conv.ConvTranspose1d, batchnorm.BatchNorm1d),
+    (conv.Conv2d, conv.ConvTranspose2d, batchnorm.BatchNorm2d),
+    (conv.Conv3d, conv.ConvTranspose3d, batchnorm.BatchNorm3d),
+):
+    FUSERS[_conv, _norm] = fuse_conv_bn
+    FUSERS[_conv, _norm, nn.ReLU] = fuse_conv_bn_relu
+    FUSERS[_conv, nn.ReLU] = fuse_activation
+    FUSERS[_transposed, _norm] = fuse_conv_bn
+    if _norm is not batchnorm.BatchNorm1d:
+        FUSERS[_norm, nn.ReLU] = fuse_activation
 
 
 def get_fuser_method(
@@ -269,6 +300,7 @@ def fuse_modules(
             fused = fuser_func(modules, additional)
         except ValueError as error:
             raise ValueError(f"fuse_modules: {list(names)}: {error}") from None
+        fused[0].fused_from = tuple(names)
         for name, module in zip(names, fused, strict=True):
             parent, _, key = name.rpartition(".")
             setattr(model.get_submodule(parent), key, module)

@@ -189,18 +189,18 @@ class HistogramObserver(UniformQuantizationObserverBase):
         self._widen(lo, hi)
         self.histogram += count(values, float(lo), float(hi), self.bins)
 
-    def merge(self, other: HistogramObserver) -> None:
+    def merge(self, other: UniformQuantizationObserverBase) -> None:
         """Take in what another observer saw, as if its data had come here.
 
         Raises
         ------
         TypeError, ValueError
-            If ``other`` is not a `HistogramObserver` with as many bins.
+            If ``other`` is of another class or has other settings.
         """
-        if not isinstance(other, HistogramObserver):
-            raise TypeError(f"HistogramObserver.merge: other: expected a HistogramObserver, got {type(other).__name__}")
+        self._check_mergeable(other)
+        assert isinstance(other, HistogramObserver)
         if other.bins != self.bins:
-            raise ValueError(f"HistogramObserver.merge: other: expected bins={self.bins}, got bins={other.bins}")
+            raise ValueError(f"{type(self).__name__}.merge: other: expected bins={self.bins}, got bins={other.bins}")
         if not other.is_observed:
             return
         lo, hi = np.minimum(self.min_val, other.min_val), np.maximum(self.max_val, other.max_val)

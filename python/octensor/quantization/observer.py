@@ -13,7 +13,12 @@ observer                                reduces                 updates
 `MovingAveragePerChannelMinMaxObserver` along ``ch_axis``       ``v += averaging_constant * (now - v)``
 ======================================= ======================= =======================================
 
-`histogram.HistogramObserver` adds the fifth. The step from a range to scale and zero point is `qparams.choose_qparams`.
+`histogram.HistogramObserver` adds the fifth, `histogram_search` three that search its counts. The step
+from a range to scale and zero point is `qparams.choose_qparams`.
+
+`merge` takes in what another observer of the same kind saw. It is exact, in any order and however the data was cut,
+for everything but the moving averages, which depend on the order of batches and refuse it: minima and maxima are
+associative, and the histogram's counts are integers on a grid that depends on the range alone.
 
 Write an observer of your own by deriving from `UniformQuantizationObserverBase` and defining `observe`.
 """
@@ -112,6 +117,8 @@ class ObserverBase(Module):
         axis = getattr(self, "ch_axis", None)
         if axis is None:
             return _C.QParams(float(scale.reshape(-1)[0]), int(zero_point.reshape(-1)[0]), self.dtype)
+        if zero_point.dtype.kind == "f":
+            return _C.QParams(scale, zero_point, self.dtype, axis=axis, float_zero_point=True)
         return _C.QParams(scale.astype(np.float32), zero_point.astype(np.int32), self.dtype, axis=axis)
 
     def _values(self, x: Any) -> np.ndarray:
@@ -174,7 +181,7 @@ class UniformQuantizationObserverBase(ObserverBase):
         name = type(self).__name__
         if not isinstance(dtype, _C.dtype):
             raise TypeError(f"{name}: dtype: expected octensor.quint8 or octensor.qint8, got {dtype!r}")
-        if dtype.itemsize != 1:
+        if dtype.qmax > 255:
             raise ValueError(f"{name}: dtype: expected octensor.quint8 or octensor.qint8, got {dtype!r}")
         if qscheme is None:
             qscheme = _C.qscheme.per_channel_affine if self.per_channel else _C.qscheme.per_tensor_affine
@@ -215,6 +222,22 @@ class UniformQuantizationObserverBase(ObserverBase):
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the range to quantize, ``(lo, hi)``; by default all that was seen."""
         return self.min_val, self.max_val
+
+    def merge(self, other: UniformQuantizationObserverBase) -> None:
+        """Take in what another observer of this class saw; observers for which that is not defined raise TypeError."""
+        raise TypeError(
+            f"{type(self).__name__}.merge: expected an observer whose result does not depend on the order of batches, "
+            "got this one: use MinMaxObserver, PerChannelMinMaxObserver, HistogramObserver or one that derives from it"
+        )
+
+    def _check_mergeable(self, other: Any) -> None:
+        name = type(self).__name__
+        if type(other) is not type(self):
+            raise TypeError(f"{name}.merge: other: expected a {name}, got {type(other).__name__}")
+        for field in ("dtype", "qscheme", "quant_min", "quant_max", "ch_axis"):
+            ours, theirs = getattr(self, field), getattr(other, field)
+            if ours != theirs:
+                raise ValueError(f"{name}.merge: other: expected {field}={ours}, got {field}={theirs}")
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Choose scale and zero point from what was observed.
@@ -271,6 +294,17 @@ class MinMaxObserver(UniformQuantizationObserverBase):
             lo, hi = np.minimum(self.min_val, lo), np.maximum(self.max_val, hi)
         self.min_val, self.max_val = np.asarray(lo), np.asarray(hi)
 
+    def merge(self, other: UniformQuantizationObserverBase) -> None:
+        """Take in what another observer saw, as if its data had come here."""
+        self._check_mergeable(other)
+        if not other.is_observed:
+            return
+        if self.is_observed and self.min_val.shape != other.min_val.shape:
+            raise ValueError(
+                f"{type(self).__name__}.merge: other: expected {self.min_val.size} channels, got {other.min_val.size}"
+            )
+        self._update(other.min_val, other.max_val)
+
 
 class MovingAverageMinMaxObserver(MinMaxObserver):
     """Keeps exponential moving averages of each batch's smallest and largest value.
@@ -296,6 +330,8 @@ class MovingAverageMinMaxObserver(MinMaxObserver):
         if self.is_observed:
             lo, hi = self._average(self.min_val, lo), self._average(self.max_val, hi)
         self.min_val, self.max_val = np.asarray(lo), np.asarray(hi)
+
+    merge = UniformQuantizationObserverBase.merge  # an average of averages depends on the order
 
     def _average(self, old: np.ndarray, now: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
@@ -378,6 +414,50 @@ class NoopObserver(ObserverBase):
         return x
 
 
+class FixedQParamsObserver(ObserverBase):
+    """Looks at nothing; its scale and zero point were given.
+
+    Parameters
+    ----------
+    scale, zero_point
+        Per tensor.
+    dtype, qscheme, quant_min, quant_max
+    """
+
+    def __init__(
+        self,
+        scale: float,
+        zero_point: int,
+        dtype: _C.dtype = _C.quint8,
+        qscheme: _C.qscheme = _C.qscheme.per_tensor_affine,
+        quant_min: int | None = None,
+        quant_max: int | None = None,
+    ) -> None:
+        super().__init__(dtype)
+        codes = integer_range(dtype, False, quant_min, quant_max)
+        try:
+            _C.QParams(scale, zero_point, dtype)
+        except ValueError as error:
+            raise ValueError(f"FixedQParamsObserver: {error}") from None
+        self.qscheme = qscheme
+        self.quant_min, self.quant_max = codes.qmin, codes.qmax
+        self.register_buffer("scale", np.array([scale], np.float32))
+        self.register_buffer("zero_point", np.array([zero_point], np.int32))
+
+    def forward(self, x: Any) -> Any:
+        """Return ``x``."""
+        return x
+
+    @property
+    def is_observed(self) -> bool:
+        """True: there is nothing to find out."""
+        return True
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Return what was given."""
+        return Tensor(self.scale), Tensor(self.zero_point)
+
+
 class RecordingObserver(ObserverBase):
     """Keeps a copy of every tensor, for debugging. Its memory grows with each batch."""
 
@@ -404,4 +484,13 @@ default_debug_observer = RecordingObserver
 default_dynamic_quant_observer = PlaceholderObserver.with_args(dtype=np.float32, compute_dtype=_C.quint8)
 default_float_qparams_observer = PerChannelMinMaxObserver.with_args(
     dtype=_C.quint8, qscheme=_C.qscheme.per_channel_affine_float_qparams
+)
+default_float_qparams_observer_4bit = PerChannelMinMaxObserver.with_args(
+    dtype=_C.quint4x2, qscheme=_C.qscheme.per_channel_affine_float_qparams
+)
+default_fixed_qparams_range_0to1_observer = FixedQParamsObserver.with_args(scale=1 / 256, zero_point=0)
+default_fixed_qparams_range_neg1to1_observer = FixedQParamsObserver.with_args(scale=2 / 256, zero_point=128)
+weight_observer_range_neg_127_to_127 = default_weight_observer.with_args(quant_min=-127, quant_max=127, eps=2**-12)
+per_channel_weight_observer_range_neg_127_to_127 = default_per_channel_weight_observer.with_args(
+    quant_min=-127, quant_max=127, eps=2**-12
 )

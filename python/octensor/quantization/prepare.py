@@ -1,4 +1,4 @@
-"""`prepare`: give modules their qconfig and put observers into output slots; and running data through them.
+"""`prepare`: give modules their qconfig and put observers or fake quantizers into their slots.
 
 Which modules are observed follows from `Module.output_rule`: "given" means that somebody has to find the range of
 the output (layers with weights, `QuantStub`, `FloatFunctional`, ...). Modules of rule "same" (ReLU, pools, ...) hand on
@@ -8,24 +8,24 @@ the qparams of their input. A fused layer counts as one module. The layer's inpu
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from octensor.autograd import no_grad
+from octensor.nn.activation import Hardsigmoid, Sigmoid, Tanh
 from octensor.nn.module import Module
 from octensor.nn.weighted import WeightedLayer
-from octensor.quantization.observer import ObserverBase
+from octensor.quantization.fake_quantize import (
+    FakeQuantizeBase,
+    default_fixed_qparams_range_0to1_fake_quant,
+    default_fixed_qparams_range_neg1to1_fake_quant,
+    is_activation_post_process,
+)
 from octensor.quantization.qconfig import assert_valid_qconfig
 from octensor.tensor import Tensor
 
 _SLOT = "activation_post_process"
-
-
-def is_activation_post_process(module: Any) -> bool:
-    """Whether a module is one that sits in a slot, rather than a layer."""
-    return isinstance(module, ObserverBase)
 
 
 def is_weighted(module: Module) -> bool:
@@ -95,7 +95,8 @@ def _check_qconfig(path: str, module: Module, qconfig: Any) -> None:
 class InputRange:
     """A forward pre-hook that keeps the largest extent of a layer's input.
 
-    `convert` needs it to see whether a bias fits int32 at the scale of input and weight.
+    `convert` needs it to see whether a bias fits int32 at the scale of input and weight. A layer in the qat stage adds
+    to it in train mode only: evaluating changes nothing.
     """
 
     def __init__(self) -> None:
@@ -104,6 +105,8 @@ class InputRange:
 
     def __call__(self, module: Module, args: tuple[Any, ...]) -> None:
         """Take in the first argument."""
+        if not module.training and module.stage == "qat" and self.hi > self.lo:
+            return
         values = np.asarray(args[0]) if args and isinstance(args[0], (Tensor, np.ndarray)) else np.empty(0)
         if values.size:
             self.lo, self.hi = min(self.lo, float(values.min())), max(self.hi, float(values.max()))
@@ -131,6 +134,7 @@ def add_observer_(
     non_leaf_module_list
         Types of containers whose output is observed as well, and nothing inside of them.
     """
+    _check_model("add_observer_", module)
     for path, target in _targets(module, tuple(non_leaf_module_list or ()), ""):
         qconfig = getattr(target, "qconfig", None)
         if qconfig is None or (qconfig_propagation_list is not None and type(target) not in qconfig_propagation_list):
@@ -140,16 +144,49 @@ def add_observer_(
                 f"{path or type(target).__name__}: expected a float module, got one in the {target.stage} stage: "
                 "prepare a float model, once"
             )
-        setattr(target, _SLOT, qconfig.activation().train(target.training))
-        if is_weighted(target) and target.bias is not None:
-            target.register_forward_pre_hook(InputRange())
+        observer = qconfig.activation() if target.output_rule != "fixed" else fixed_fake_quant(target)
+        if is_activation_post_process(observer):
+            setattr(target, _SLOT, observer.train(target.training))  # type: ignore[union-attr]
+        if is_weighted(target):
+            of_weight = weight_observer(target)
+            if isinstance(of_weight, FakeQuantizeBase):
+                target.weight_fake_quant = of_weight.train(target.training)
+            if target.bias is not None:
+                target.register_forward_pre_hook(InputRange())
+
+
+def weight_observer(layer: Module) -> Module:
+    """Make what a layer's qconfig has for its weight, with the channel axis where the layer has its channels."""
+    observer: Module = layer.qconfig.weight()
+    axis = getattr(layer, "channel_axis", 0)
+    for part in (observer, observer._modules.get(_SLOT)):
+        if part is not None and getattr(part, "ch_axis", None) == 0:
+            part.ch_axis = axis
+    return observer
+
+
+def fixed_fake_quant(module: Module) -> Module | None:
+    """Make the fake quantizer for a module whose output range is known; None outside of training, which needs none."""
+    if not module.training:
+        return None
+    factory = FIXED_FAKE_QUANTS.get(type(module))
+    return None if factory is None else factory()
+
+
+FIXED_FAKE_QUANTS: dict[type[Module], Any] = {
+    Hardsigmoid: default_fixed_qparams_range_0to1_fake_quant,
+    Sigmoid: default_fixed_qparams_range_0to1_fake_quant,
+    Tanh: default_fixed_qparams_range_neg1to1_fake_quant,
+}
 
 
 def _targets(module: Module, non_leaf: tuple[type[Module], ...], path: str) -> Iterator[tuple[str, Module]]:
     """Yield (path, module) for every module that has qparams of its own, without looking inside of these."""
-    if module.output_rule == "given" or type(module) in non_leaf:
+    if module.output_rule in ("given", "fixed") or type(module) in non_leaf:
         yield path, module
         return
+    if module.output_rule == "float" and module.weight_names:
+        return  # computes in float: quantize_dynamic is for these
     for name, child in module.named_children():
         if not is_activation_post_process(child):
             yield from _targets(child, non_leaf, f"{path}.{name}" if path else name)
@@ -187,15 +224,7 @@ def prepare(
     ValueError
         If no module has a qconfig, the model is in train mode, or it was prepared or converted before.
     """
-    _check_model("prepare", model)
-    qconfigs = [(path, m, own_qconfig(m)) for path, m in model.named_modules()]
-    for path, m, qconfig in qconfigs:
-        _check_qconfig(path, m, qconfig)
-    if not any(qconfig is not None for _, _, qconfig in qconfigs):
-        raise ValueError(
-            f"prepare: {type(model).__name__}: expected a qconfig on the model or on some of its modules, found none: "
-            "set model.qconfig = octensor.quantization.get_default_qconfig() first"
-        )
+    check_qconfigs("prepare", model, "get_default_qconfig()")
     training = [path or type(m).__name__ for path, m in model.named_modules() if m.training]
     if training:
         raise ValueError(
@@ -204,16 +233,40 @@ def prepare(
         )
     if not inplace:
         model = copy.deepcopy(model)
+    return _observed("prepare", model, prepare_custom_config_dict, allow_list, observer_non_leaf_module_list)
+
+
+def check_qconfigs(function: str, model: Module, remedy: str) -> None:
+    """Raise unless a module of the model has a qconfig, and all there are, are valid."""
+    _check_model(function, model)
+    qconfigs = [(path, m, own_qconfig(m)) for path, m in model.named_modules()]
+    for path, m, qconfig in qconfigs:
+        _check_qconfig(path, m, qconfig)
+    if not any(qconfig is not None for _, _, qconfig in qconfigs):
+        raise ValueError(
+            f"{function}: {type(model).__name__}: expected a qconfig on the model or on some of its modules, found "
+            f"none: set model.qconfig = octensor.quantization.{remedy} first"
+        )
+
+
+def _observed(
+    function: str,
+    model: Module,
+    prepare_custom_config_dict: Mapping[str, Any] | None = None,
+    allow_list: Collection[type[Module]] | None = None,
+    non_leaf: Collection[type[Module]] | None = None,
+) -> Module:
+    """Propagate qconfigs, swap custom modules, fill slots; in place."""
     propagate_qconfig_(model)
     swaps = (prepare_custom_config_dict or {}).get("float_to_observed_custom_module_class", {})
     model = swap_children(model, lambda m: swaps[type(m)].from_float(m) if type(m) in swaps else None)
     try:
-        add_observer_(model, allow_list, observer_non_leaf_module_list)
+        add_observer_(model, allow_list, non_leaf)
     except ValueError as error:
-        raise ValueError(f"prepare: {error}") from None
-    if not get_observers(model):
+        raise ValueError(f"{function}: {error}") from None
+    if not get_observers(model) and not get_observers(model, "weight_fake_quant"):
         raise ValueError(
-            f"prepare: {type(model).__name__}: expected at least one layer to observe, found none with a qconfig: "
+            f"{function}: {type(model).__name__}: expected at least one layer to observe, found none with a qconfig: "
             "only layers (nn.Linear, nn.Conv2d, QuantStub, ...) are quantized, not operators inside forward()"
         )
     return model
@@ -245,68 +298,20 @@ def swap_children(
     return model
 
 
-def get_observers(model: Module) -> dict[str, tuple[Module, ObserverBase]]:
-    """Return {path: (module, the observer in its output slot)}."""
-    pairs = ((path, module, module._modules.get(_SLOT)) for path, module in model.named_modules())
-    return {path: (module, slot) for path, module, slot in pairs if isinstance(slot, ObserverBase)}
+def get_observers(model: Module, slot: str = _SLOT) -> dict[str, tuple[Module, Any]]:
+    """Return {path: (module, the observer or fake quantizer in its slot of that name)}."""
+    return {
+        path: (module, module._modules[slot])
+        for path, module in model.named_modules()
+        if not is_activation_post_process(module) and is_activation_post_process(module._modules.get(slot))
+    }
 
 
-def get_observer_dict(mod: Module, target_dict: dict[str, ObserverBase], prefix: str = "") -> None:
+def get_observer_dict(mod: Module, target_dict: dict[str, Any], prefix: str = "") -> None:
     """Fill ``target_dict`` with every observer of a prepared model, as "<path>.activation_post_process"."""
+    _check_model("get_observer_dict", mod)
     for path, (_, observer) in get_observers(mod).items():
         target_dict[".".join(part for part in (prefix, path, _SLOT) if part)] = observer
-
-
-def default_eval_fn(model: Module, calib_data: Iterable[tuple[Any, Any]]) -> None:
-    """Run ``model(data)`` for every (data, target) pair, without recording gradients."""
-    with no_grad():
-        for data, _ in calib_data:
-            model(data)
-
-
-def calibrate(model: Module, data: Any, batch_size: int = 64) -> Module:
-    """Run calibration data through a prepared model.
-
-    Parameters
-    ----------
-    model
-        What `prepare` returned.
-    data
-        A `Tensor` or array, which is cut into batches along its first axis, or an iterable of batches: each a
-        tensor, or a tuple or list of the model's arguments.
-    batch_size
-        Size of the batches cut.
-
-    Returns
-    -------
-    ``model``.
-
-    Raises
-    ------
-    ValueError
-        If the model holds no observers, or there is no batch.
-    """
-    _check_model("calibrate", model)
-    if not get_observers(model):
-        raise ValueError(
-            f"calibrate: model: expected a prepared model, got one in the {model.stage} stage: "
-            "call prepare(model) first"
-        )
-    if isinstance(data, (Tensor, np.ndarray)):
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"calibrate: batch_size: expected a positive integer, got {batch_size!r}")
-        values = np.asarray(data)
-        data = [values[i : i + batch_size] for i in range(0, len(values), batch_size)]
-    elif not isinstance(data, Iterable):
-        raise TypeError(f"calibrate: data: expected an array or an iterable of batches, got {type(data).__name__}")
-    count = 0
-    with no_grad():
-        for batch in data:
-            model(*batch) if isinstance(batch, (tuple, list)) else model(batch)
-            count += 1
-    if not count:
-        raise ValueError("calibrate: data: expected at least one batch, got none")
-    return model
 
 
 def _check_model(function: str, model: Any) -> None:

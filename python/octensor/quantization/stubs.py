@@ -1,4 +1,4 @@
-"""`QuantStub` and `DeQuantStub`: where a model's tensors become quantized, and float again.
+"""`QuantStub`, `DeQuantStub` and `QuantWrapper`: where a model's tensors become quantized, and float again.
 
 In a float model both return their input. `prepare` observes the output of a `QuantStub`; after `convert` it
 quantizes with the parameters found, and a `DeQuantStub` dequantizes whatever quantized tensor it is given.
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from octensor import _C
+from octensor.grid import GridTensor
 from octensor.nn.module import Module
+from octensor.quantization.fake_quantize import is_activation_post_process
 from octensor.quantization.qconfig import QConfig
 
 
@@ -29,6 +31,7 @@ class QuantStub(Module):
     """
 
     output_rule = "given"
+    takes_float = True  # converted, its input is still float
 
     def __init__(self, qconfig: QConfig | None = None) -> None:
         super().__init__()
@@ -59,8 +62,8 @@ class DeQuantStub(Module):
     output_rule = "float"
 
     def forward(self, x: Any) -> Any:
-        """Return ``x`` as a float tensor."""
-        return x.dequantize() if isinstance(x, _C.QTensor) else x
+        """Return ``x`` as a plain float tensor."""
+        return x.dequantize() if isinstance(x, (_C.QTensor, GridTensor)) else x
 
 
 class QuantWrapper(Module):
@@ -84,3 +87,20 @@ class QuantWrapper(Module):
     def forward(self, x: Any) -> Any:
         """Quantize, run the module, dequantize."""
         return self.dequant(self.module(self.quant(x)))
+
+
+def add_quant_dequant(module: Module) -> Module:
+    """Wrap every layer below that has a qconfig into a `QuantWrapper`; return the module, wrapped itself if it is one.
+
+    Layers are modules without children of their own. Each then quantizes its input and dequantizes its output.
+    """
+    if not isinstance(module, Module):
+        raise TypeError(f"add_quant_dequant: module: expected a Module, got {type(module).__name__}")
+    children = [(name, child) for name, child in module.named_children() if not is_activation_post_process(child)]
+    if not children and getattr(module, "qconfig", None) is not None:
+        return QuantWrapper(module)
+    for name, child in children:
+        wrapped = add_quant_dequant(child)
+        if wrapped is not child:
+            setattr(module, name, wrapped)
+    return module

@@ -1,0 +1,69 @@
+// AVX-512 with VNNI: 16 lanes, four K at a time through vpdpbusd, which multiplies unsigned by signed
+// bytes and adds the four products to an int32 lane without saturating on the way. Activations stay
+// bytes (signed codes with their top bit flipped); the driver folds the zero point into a correction
+// per column. The contract of each operation is in simd/scalar.h.
+#pragma once
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace octensor::simd {
+
+struct Avx512Vnni {
+  static constexpr int kLanes = 16, kGroup = 4, kRows = 12, kPanel = 2 * kLanes;
+  using I32 = __m512i;
+  using F32 = __m512;
+  using Wide = __m512i;
+  using Activation = uint8_t;
+
+  static I32 set(int32_t x) { return _mm512_set1_epi32(x); }
+  static I32 load(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static void store(int32_t* p, I32 x) { _mm512_storeu_si512(p, x); }
+  static I32 add(I32 x, I32 y) { return _mm512_add_epi32(x, y); }
+  static I32 sub(I32 x, I32 y) { return _mm512_sub_epi32(x, y); }
+  static I32 mul(I32 x, I32 y) { return _mm512_mullo_epi32(x, y); }
+  template <bool Signed>
+  static I32 load_codes(const uint8_t* p) {
+    const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return Signed ? _mm512_cvtepi8_epi32(c) : _mm512_cvtepu8_epi32(c);
+  }
+  static void store_codes(uint8_t* p, I32 x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
+  }
+
+  static F32 fset(float x) { return _mm512_set1_ps(x); }
+  static F32 fload(const float* p) { return _mm512_loadu_ps(p); }
+  static void fstore(float* p, F32 x) { _mm512_storeu_ps(p, x); }
+  static F32 fadd(F32 x, F32 y) { return _mm512_add_ps(x, y); }
+  static F32 fmul(F32 x, F32 y) { return _mm512_mul_ps(x, y); }
+  static F32 fdiv(F32 x, F32 y) { return _mm512_div_ps(x, y); }
+  static F32 fmin(F32 x, F32 y) { return _mm512_min_ps(x, y); }
+  static F32 fmax(F32 x, F32 y) { return _mm512_max_ps(x, y); }
+  static F32 nan_to_zero(F32 x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x); }
+  static F32 to_float(I32 x) { return _mm512_cvtepi32_ps(x); }
+  static I32 round(F32 x) { return _mm512_cvtps_epi32(x); }
+  static F32 pow2(I32 n) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+  }
+
+  static Wide load_weights(const int8_t* p) { return _mm512_loadu_si512(p); }
+  static Wide broadcast(const uint8_t* p) {
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+  }
+  static I32 dot(I32 acc, Wide a, Wide b) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+    return acc;
+  }
+  template <bool Signed>
+  static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x0));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x1));
+    const __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
+    const __m512i words = Signed ? _mm512_cvtepi8_epi16(pairs) : _mm512_cvtepu8_epi16(pairs);
+    return _mm512_dpwssd_epi32(acc, words, _mm512_loadu_si512(w));
+  }
+};
+
+}  // namespace octensor::simd

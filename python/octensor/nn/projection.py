@@ -1,0 +1,70 @@
+"""`ProjectingLayer`: layers that multiply by several weights of their own (recurrent layers, attention).
+
+Each product is  y = x Wᵀ + b  for a weight and bias known by name. What a weight holds says how:
+
+* a `Parameter`: in float, recorded on the tape;
+* a `QTensor` (stage "dynamic"): x is quantized over its whole range, the sum is an integer one, y is float;
+* a float16 array (stage "dynamic"): the product in float32.
+
+The forms of the weights that the products read are kept in the layer's cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _C
+from .._C import QTensor
+from ..arrays import as_array
+from ..ops.matmul import linear
+from ..tensor import Tensor
+from .module import Module, OutputRule, is_reduced
+
+
+class ProjectingLayer(Module):
+    """Base of layers with several weights, named by `weight_names`.
+
+    Attributes
+    ----------
+    reduce_range : bool
+        Whether dynamic products quantize their input to 7 bits instead of 8. Never needed: no kernel saturates.
+    """
+
+    output_rule: ClassVar[OutputRule] = "float"
+    input_dtype = _C.quint8
+    reduce_range: bool = False
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the weights are quantized (or float16)."""
+        return any(is_reduced(getattr(self, name)) for name in self.weight_names)
+
+    def _project(self, x: Any, weight_name: str, bias_name: str) -> Any:
+        """Return x Wᵀ + b: a Tensor in float, an ndarray where the weight is quantized."""
+        return self._product(x, getattr(self, weight_name), getattr(self, bias_name, None), weight_name)
+
+    def _product(self, x: Any, weight: Any, bias: Any, key: Any) -> Any:
+        """Return x Wᵀ + b for a weight or a part of one; `key` names it in the cache."""
+        if isinstance(weight, Tensor):
+            return linear(x, weight, bias)
+        if self._cache is None:
+            self.__dict__["_cache"] = {}
+        values = None if bias is None else as_array(bias)
+        ready = self._cache.get(key)
+        if ready is None:
+            ready = _C.PackedLinear(weight, values) if isinstance(weight, QTensor) else weight.astype(np.float32)
+            self._cache[key] = ready
+        if isinstance(weight, QTensor):
+            return _C.linear_dynamic(as_array(x), ready, self.reduce_range)
+        return as_array(linear(as_array(x), ready, values))
+
+    def get_weight(self) -> dict[str, Any]:
+        """Return {name: weight}; QTensors in the dynamic stage."""
+        return {name: getattr(self, name) for name in self.weight_names}
+
+    def get_bias(self) -> dict[str, Any]:
+        """Return {name: bias}, for the same products and in the same order as `get_weight`."""
+        names = (name.replace("weight", "bias") for name in self.weight_names)
+        return {name: getattr(self, name) for name in names if getattr(self, name, None) is not None}

@@ -1,0 +1,1 @@
+"""The functions of `octensor.ops.quantized`, by subject."""
