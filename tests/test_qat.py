@@ -317,9 +317,9 @@ def test_freezing_batch_norm():
 
 @pytest.mark.rows(221)
 def test_quantize_qat_trains_and_converts():
-    x, target = rand(64, 4), None
-    w = RNG.standard_normal((4, 3)).astype(np.float32)
-    target = ot.from_numpy(np.asarray(x) @ w)
+    ot.manual_seed(3)
+    x = ot.randn(64, 4)
+    target = x @ ot.randn(4, 3)
 
     def fit(model, steps):
         optimiser = ot.optim.Adam(model.parameters(), lr=0.05)
