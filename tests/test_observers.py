@@ -320,3 +320,14 @@ def test_observing_and_searching_is_quick_enough_to_be_used_on_every_layer():
         observer = observed(HistogramObserver(), x, 2 * x, 4 * x)
         assert observer.histogram.dtype == np.int64
         observer.calculate_qparams()
+
+
+@pytest.mark.rows(179)
+def test_moving_average_of_every_channel_is_its_own():
+    observer = observed(
+        MovingAveragePerChannelMinMaxObserver(averaging_constant=0.25, ch_axis=1),
+        [[-1, 10], [1, 30]],
+        [[-2, 20], [3, 70]],
+    )
+    np.testing.assert_array_equal(observer.min_val, [-1.25, 12.5])
+    np.testing.assert_array_equal(observer.max_val, [1.5, 40])

@@ -410,3 +410,17 @@ def test_a_grid_tensor_is_a_tensor_until_it_is_written_to():
     x.add_(1.0)
     assert codes_of(x) is None
     np.testing.assert_array_equal(x, before + 1)
+
+
+@pytest.mark.rows(159, 160)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_convolution_computes_with_the_fake_quantized_weight(axes):
+    layer = getattr(qat, f"Conv{axes}d")(2, 3, 3, qconfig=tq.get_default_qat_qconfig())
+    x = rand(1, 2, *[5] * axes)
+    got = layer(x)
+    plain = getattr(nn, f"Conv{axes}d")(2, 3, 3)
+    weight = np.asarray(layer.weight)
+    s = (np.abs(weight).reshape(3, -1).max(1) / np.float32(127.5)).reshape(3, *[1] * (axes + 1))
+    plain.weight = nn.Parameter(np.clip(np.rint(weight / s), -128, 127) * s)
+    plain.bias = layer.bias
+    np.testing.assert_allclose(got.detach(), plain(x).detach(), rtol=1e-4, atol=1e-6)

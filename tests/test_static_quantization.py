@@ -479,3 +479,15 @@ def test_compare_layers_lists_fused_layers_once():
         ("dequant", "DeQuantStub"),
     ]
     assert all(np.isinf(row.sqnr) for row in tq.compare_layers(fused, prepared, ot.from_numpy(IMAGES)))
+
+
+@pytest.mark.rows(240)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_inplace_of_the_dynamic_and_the_training_workflow(inplace):
+    model = digits_net()
+    dynamic = tq.quantize_dynamic(model, inplace=inplace)
+    assert (dynamic is model, model.stage == "float") == (inplace, not inplace)
+    model = digits_net().train()
+    model.qconfig = tq.get_default_qat_qconfig()
+    trained = tq.prepare_qat(model, inplace=inplace)
+    assert (trained is model, model.stage == "float") == (inplace, not inplace)
