@@ -159,3 +159,14 @@ def test_views_make_and_recognise_tables(kind: str) -> None:
 def test_wrong_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.rows(145)
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_bag_leaves_out_its_padding_index(quantized):
+    q, _ = table(6, 4, _C.quint8)
+    make = nnq.EmbeddingBag if quantized else nn.EmbeddingBag
+    layer = make(6, 4, mode="sum", padding_idx=2, _weight=q if quantized else q.dequantize())
+    rows = q.dequantize().numpy()
+    got = np.asarray(layer(ot.tensor([1, 2, 3, 2]), ot.tensor([0, 3])).detach())
+    np.testing.assert_allclose(got, [rows[1] + rows[3], np.zeros(4)], rtol=1e-6)

@@ -396,3 +396,40 @@ def test_cat_and_stack_take_the_first_parameters():
 
 
 # --- writing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rows(22)
+@pytest.mark.parametrize(("dtype", "zero_point"), [(ot.qint8, -100), (ot.quint8, 200), (ot.qint32, 0)])
+def test_q_zero_point_is_the_one_given(dtype, zero_point):
+    q = ot.quantize_per_tensor(ot.tensor([0.0, 1.0]), 0.5, zero_point, dtype)
+    assert q.q_zero_point() == zero_point
+
+
+@pytest.mark.rows(32)
+def test_pieces_are_cut_along_the_first_axis_by_default():
+    q = sample()
+    codes = q.int_repr()
+    for pieces, cuts in (
+        (q.chunk(2), [slice(0, 2), slice(2, 3)]),
+        (q.split(2), [slice(0, 2), slice(2, 3)]),
+        (q.unbind(), list(range(3))),
+    ):
+        for piece, cut in zip(pieces, cuts, strict=True):
+            same(piece, q, codes[cut])
+
+
+@DTYPES
+@pytest.mark.rows(46)
+def test_topk_gives_the_largest_of_the_last_axis_by_default(dtype):
+    q = sample(dtype=dtype)
+    values, _ = q.topk(2)
+    same(values, q, np.flip(np.sort(q.int_repr(), axis=-1), -1)[..., :2])
+
+
+@DTYPES
+@pytest.mark.rows(45, 46, 47)
+def test_order_of_the_extreme_codes(dtype):
+    codes = np.array([dtype.qmin + 1, dtype.qmin, dtype.qmax, dtype.qmax - 1], dtype.numpy)
+    q = ot.QTensor.from_numpy(codes, _C.QParams(0.1, dtype.qmin + 7, dtype))
+    assert q.topk(4)[1].tolist() == [2, 3, 0, 1]
+    assert q.sort(descending=True)[1].tolist() == [2, 3, 0, 1]

@@ -200,3 +200,17 @@ def test_an_optimized_pack_loses_less():
         return float(np.sum((oq.embedding_bag_4bit_unpack(packed).numpy() - x) ** 2))
 
     assert lost(True) < lost(False)
+
+
+@pytest.mark.rows(109)
+@pytest.mark.parametrize("bits", [4, 2])
+def test_an_optimized_pack_searches_each_row_with_its_settings(bits):
+    x = np.random.default_rng(5).standard_normal((6, 32)).astype(F32) ** 3
+    packed = getattr(oq, f"embedding_bag_{name(bits)}_prepack")(x, True, 100, 0.5).numpy()
+    ranges = [searched(row, bits, 100, 0.5) for row in x]
+    assert ranges != [searched(row, bits, 200, 0.16) for row in x]
+    lows = np.ascontiguousarray(packed[:, -2:]).view(F16)[:, 0]  # the bias comes last
+    scales = np.ascontiguousarray(packed[:, -4:-2]).view(F16)[:, 0]
+    np.testing.assert_array_equal(lows, np.array([low for _, low in ranges], F16))
+    want = [F16(F32(high - F32(F16(low))) / F32(2**bits - 1)) for high, low in ranges]
+    np.testing.assert_array_equal(scales, np.array(want))
