@@ -111,7 +111,14 @@ py::array curve(Curve which, const py::array& x) {
   const Shape shape(x.shape(), x.shape() + x.ndim());
   const py::array dense = dense_floats("curve", "input", x, shape);
   py::array_t<float> out(shape);
-  kernel_table().curve(which, static_cast<const float*>(dense.data()), out.size(), out.mutable_data());
+  const auto* from = static_cast<const float*>(dense.data());
+  float* to = out.mutable_data();
+  const int64_t n = out.size();
+  {
+    py::gil_scoped_release unlocked;
+    const DefaultFloatEnvironment environment;
+    kernel_table().curve(which, from, n, to);
+  }
   return out;
 }
 
@@ -121,10 +128,14 @@ py::tuple lstm_cell(const py::array& gates, const py::array& c) {
   const py::array g = dense_floats("lstm_cell", "gates", gates, {n, 4 * hidden});
   const py::array state = dense_floats("lstm_cell", "c", c, {n, hidden});
   py::array_t<float> h_out(Shape{n, hidden}), c_out(Shape{n, hidden});
-  for (int64_t i = 0; i < n; ++i)
-    kernel_table().lstm_cell(static_cast<const float*>(g.data()) + i * 4 * hidden,
-                             static_cast<const float*>(state.data()) + i * hidden, hidden,
-                             h_out.mutable_data() + i * hidden, c_out.mutable_data() + i * hidden);
+  const auto *gate = static_cast<const float*>(g.data()), *before = static_cast<const float*>(state.data());
+  float *h = h_out.mutable_data(), *after = c_out.mutable_data();
+  {
+    py::gil_scoped_release unlocked;
+    const DefaultFloatEnvironment environment;
+    for (int64_t i = 0; i < n * hidden; i += hidden)
+      kernel_table().lstm_cell(gate + 4 * i, before + i, hidden, h + i, after + i);
+  }
   return py::make_tuple(h_out, c_out);
 }
 
@@ -135,10 +146,15 @@ py::array gru_cell(const py::array& gi, const py::array& gh, const py::array& h)
   const py::array y = dense_floats("gru_cell", "gh", gh, {n, 3 * hidden});
   const py::array state = dense_floats("gru_cell", "h", h, {n, hidden});
   py::array_t<float> out(Shape{n, hidden});
-  for (int64_t i = 0; i < n; ++i)
-    kernel_table().gru_cell(
-        static_cast<const float*>(x.data()) + i * 3 * hidden, static_cast<const float*>(y.data()) + i * 3 * hidden,
-        static_cast<const float*>(state.data()) + i * hidden, hidden, out.mutable_data() + i * hidden);
+  const auto *input = static_cast<const float*>(x.data()), *hidden_part = static_cast<const float*>(y.data()),
+             *before = static_cast<const float*>(state.data());
+  float* after = out.mutable_data();
+  {
+    py::gil_scoped_release unlocked;
+    const DefaultFloatEnvironment environment;
+    for (int64_t i = 0; i < n * hidden; i += hidden)
+      kernel_table().gru_cell(input + 3 * i, hidden_part + 3 * i, before + i, hidden, after + i);
+  }
   return out;
 }
 
@@ -266,7 +282,7 @@ ValueError
       [](float lo, float hi, DType dtype, bool reduce_range) {
         return std::make_shared<QParams>(*ops::choose_qparams(lo, hi, dtype, reduce_range));
       },
-      py::arg("lo"), py::arg("hi"), py::arg("dtype"), py::arg("reduce_range") = false,
+      py::arg("lo"), py::arg("hi"), py::arg("dtype"), py::arg("reduce_range") = false, Unlocked(),
       "Parameters of an 8-bit dtype for values in [lo, hi], as dynamic quantization chooses them.");
 
   m.def(
