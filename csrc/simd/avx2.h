@@ -9,11 +9,9 @@
 namespace octensor::simd {
 
 struct Avx2 {
-  static constexpr int kLanes = 8, kGroup = 2, kRows = 6, kPanel = 2 * kLanes;
+  static constexpr int kLanes = 8, kRows = 6, kPanel = 2 * kLanes;
   using I32 = __m256i;
   using F32 = __m256;
-  using Wide = __m256i;
-  using Activation = int16_t;
 
   static I32 set(int32_t x) { return _mm256_set1_epi32(x); }
   static I32 load(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -48,33 +46,40 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
 
-  template <bool Signed>
-  static Wide widen(const uint8_t* p) {
-    const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
-  }
-  static Wide load_weights(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
-  static Wide wide_set(int16_t x) { return _mm256_set1_epi16(x); }
-  static Wide wide_sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
-  static Wide wide_load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  static void wide_store(int16_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
-  static Wide broadcast(const int16_t* p) {
-    int32_t pair;
-    __builtin_memcpy(&pair, p, sizeof pair);
-    return _mm256_set1_epi32(pair);
-  }
-  // The addition as an instruction on the accumulator's own register: left to itself GCC copies or
-  // spills accumulators in the GEMM tile's inner loop.
-  static I32 dot(I32 acc, Wide a, Wide b) {
-    const __m256i products = _mm256_madd_epi16(a, b);
-    asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
-    return acc;
-  }
+  struct Words {
+    using Activation = int16_t;
+    using Wide = __m256i;
+    static constexpr int kGroup = 2;
+    template <bool Signed>
+    static Wide widen(const uint8_t* p) {
+      const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+      return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
+    }
+    static Wide set(int16_t x) { return _mm256_set1_epi16(x); }
+    static Wide sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
+    static Wide load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
+    static void store(int16_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+    static Wide broadcast(const int16_t* p) {
+      int32_t pair;
+      __builtin_memcpy(&pair, p, sizeof pair);
+      return _mm256_set1_epi32(pair);
+    }
+    // The addition as an instruction on the accumulator's own register: left to itself GCC copies or
+    // spills accumulators in the GEMM tile's inner loop.
+    static I32 dot(I32 acc, Wide a, Wide b) {
+      const __m256i products = _mm256_madd_epi16(a, b);
+      asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+      return acc;
+    }
+  };
+  using Operand = Words;
+
   template <bool Signed>
   static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
     const __m128i pairs = _mm_unpacklo_epi8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x0)),
                                             _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x1)));
-    return dot(acc, Signed ? _mm256_cvtepi8_epi16(pairs) : _mm256_cvtepu8_epi16(pairs), wide_load(w));
+    return Words::dot(acc, Signed ? _mm256_cvtepi8_epi16(pairs) : _mm256_cvtepu8_epi16(pairs), Words::load(w));
   }
 };
 
