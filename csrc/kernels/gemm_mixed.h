@@ -7,8 +7,11 @@
 // the block each group's activations are, so that the tile has two loops without a branch.
 //
 // Activations come interleaved in tiles of kRows rows (pack_tile): [group][row][4] bytes, then the same values
-// as words [group][even, odd][row][2]. A last tile of R rows is interleaved by R; of one row, the words are made
-// in the loop.
+// as words [group][even, odd][row][2]. A last tile of R rows is interleaved by R.
+//
+// A single row is bound by the weights' bytes, and widening them costs more than the multiplications: there an
+// unsafe group is taken as a = 2 h + u with h <= 127 and u <= 1, whose pairs stay in int16 for all weights; the
+// pairs of u sum in int16 over a whole block, |sum| <= 2 * 128 * kBlock = 32,768, which only the negative end reaches.
 //
 // Bound: either product takes two multiply instructions per row, vector and group, 16 multiply-adds each. A safe
 // group takes one addition beside them, the other two; on Zen 4 two multiplies issue per cycle, and 1.6 pairs of
@@ -106,23 +109,49 @@ void mixed_tile(const uint8_t* a, const int16_t* words, const MixedBlock<Weight>
   const Weight* u = block.unsafe;
   for (const uint16_t* end = block.order + block.groups; order != end; ++order, u += kStep) {
     const auto b0 = WordPairs<S>::of(u), b1 = WordPairs<S>::of(u + (V - 1) * kSecond / sizeof(Weight));
-    if constexpr (R == 1) {
-      const typename F::Wide x = F::broadcast(a + *order);
-      tile.words(F::even_codes(x), F::odd_codes(x), b0, b1);
-    } else {
-      const int16_t* w = words + int64_t{*order} * R;
-      tile.exact(w, w + 2 * R, b0, b1);
+    const int16_t* w = words + int64_t{*order} * R;
+    tile.exact(w, w + 2 * R, b0, b1);
+  }
+  tile.save(sums);
+}
+
+// The same for one row.
+template <class S, int V, class Weight>
+void mixed_row(const uint8_t* a, const MixedBlock<Weight>& block, const int32_t* initial, int32_t* sums) {
+  using F = typename S::Mixed;
+  using Words = typename S::Words;
+  constexpr int kVector = S::kLanes * F::kGroup, kSecond = (V - 1) * kVector;
+  MixedSums<S, 1, V> tile;
+  tile.start(initial, 0);
+  const uint16_t* order = block.order;
+  const int8_t* b = block.safe;
+  for (const uint16_t* end = order + block.safe_groups; order != end; ++order, b += 2 * kVector)
+    tile.safe(a + *order, F::load(b), F::load(b + kSecond));
+  const typename Words::Wide one = Words::set(1), two = Words::set(2);
+  typename Words::Wide units0 = Words::set(0), units1 = units0;
+  for (const uint16_t* end = block.order + block.groups; order != end; ++order, b += 2 * kVector) {
+    const typename F::Wide x = F::broadcast(a + *order), h = F::halves(x), u = F::units(x);
+    const typename F::Wide b0 = F::load(b), b1 = F::load(b + kSecond);
+    tile.c0 = Words::dot(tile.c0, F::pairs(h, b0), two);
+    units0 = Words::add(units0, F::pairs(u, b0));
+    if constexpr (V == 2) {
+      tile.c1 = Words::dot(tile.c1, F::pairs(h, b1), two);
+      units1 = Words::add(units1, F::pairs(u, b1));
     }
   }
+  tile.c0 = Words::dot(tile.c0, units0, one);
+  if constexpr (V == 2) tile.c1 = Words::dot(tile.c1, units1, one);
   tile.save(sums);
 }
 
 template <class S, int V, class Weight, int R = S::Mixed::kRows>
 void mixed_tile_of(int rows, const uint8_t* a, const int16_t* words, const MixedBlock<Weight>& block,
                    const int32_t* initial, int64_t stride, int32_t* sums) {
-  if constexpr (R > 1)
+  if constexpr (R == 1) return mixed_row<S, V>(a, block, initial, sums);
+  if constexpr (R > 1) {
     if (rows < R) return mixed_tile_of<S, V, Weight, R - 1>(rows, a, words, block, initial, stride, sums);
-  mixed_tile<S, R, V, Weight>(a, words, block, initial, stride, sums);
+    mixed_tile<S, R, V, Weight>(a, words, block, initial, stride, sums);
+  }
 }
 
 // All rows times one block of one panel, which begins at group k.

@@ -58,6 +58,7 @@ struct Avx2 {
       return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
     }
     static Wide set(int16_t x) { return _mm256_set1_epi16(x); }
+    static Wide add(Wide x, Wide y) { return _mm256_add_epi16(x, y); }
     static Wide sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
     static Wide load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
@@ -85,9 +86,9 @@ struct Avx2 {
       __builtin_memcpy(&four, p, sizeof four);
       return _mm256_set1_epi32(four);
     }
-    static I32 dot(I32 acc, Wide a, Wide b) {
-      return Words::dot(acc, _mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1));
-    }
+    // Sums of byte pairs as words; dot sums these by twos.
+    static Words::Wide pairs(Wide a, Wide b) { return _mm256_maddubs_epi16(a, b); }
+    static I32 dot(I32 acc, Wide a, Wide b) { return Words::dot(acc, pairs(a, b), Words::set(1)); }
     static Words::Wide even_weights(Wide b) { return _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8); }
     static Words::Wide odd_weights(Wide b) { return _mm256_srai_epi16(b, 8); }
     static Words::Wide even_codes(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xFF)); }
@@ -104,6 +105,9 @@ struct Avx2 {
       out[2] = high_halves(g04, g15);
       out[3] = high_halves(g26, g37);
     }
+    // a = 2 * halves(a) + units(a), byte by byte.
+    static Wide halves(Wide a) { return _mm256_and_si256(_mm256_srli_epi16(a, 1), _mm256_set1_epi8(0x7F)); }
+    static Wide units(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(1)); }
     static Wide low_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x20); }
     static Wide high_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x31); }
     static void store(uint8_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
