@@ -25,6 +25,68 @@ def test_linear_dynamic(m, n, k, seed, reduce_range, spread):
     wide = np.zeros((m, 2 * k), np.float32)
     wide[:, ::2] = x
     assert_everywhere(lambda: _C.linear_dynamic(wide[:, ::2], packed, reduce_range, relu=True), np.maximum(want, 0))
+    x *= rng.uniform(0, 10, (m, 1)).astype(np.float32)
+    want = oracle.linear_dynamic(x, w, bias, reduce_range, per_row=True)
+    assert_everywhere(lambda: _C.linear_dynamic(x, packed, reduce_range, per_row=True), want)
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("how", ["tensor", "symmetric", "channel"])
+@pytest.mark.parametrize("name", ["qint8", "quint8"])
+def test_linear_dynamic_by_rows(per_row, how, name):
+    rng = np.random.default_rng(5)
+    for m in range(21):
+        n, k = (int(v) for v in rng.choice([1, 7, 16, 31, 33, 67, 129], 2))
+        w = weight(rng, (n, k), name, "uniform", how)
+        bias = rng.standard_normal(n).astype(np.float32)
+        x = (rng.standard_normal((m, k)) * 10.0 ** rng.integers(-3, 4, (m, 1))).astype(np.float32)
+        packed = _C.PackedLinear(to_qtensor(w), bias)
+        want = oracle.linear_dynamic(x, w, bias, per_row=per_row)
+        assert_everywhere(lambda x=x, p=packed: _C.linear_dynamic(x, p, per_row=per_row), want)
+        want = np.maximum(want, 0)
+        assert_everywhere(lambda x=x, p=packed: _C.linear_dynamic(x, p, per_row=per_row, relu=True), want)
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0), (0, 0), (3, 0, 5), (5,), (2, 3, 5)])
+def test_linear_dynamic_shapes(per_row, shape):
+    rng = np.random.default_rng(1)
+    w = weight(rng, (3, shape[-1]), "qint8", "uniform", "channel")
+    x, bias = rng.standard_normal(shape).astype(np.float32), rng.standard_normal(3).astype(np.float32)
+    packed = _C.PackedLinear(to_qtensor(w), bias)
+    want = oracle.linear_dynamic(x, w, bias, per_row=per_row)
+    assert_everywhere(lambda: _C.linear_dynamic(x, packed, per_row=per_row), want)
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+def test_linear_dynamic_over_several_blocks_of_rows(per_row):
+    """More rows than are quantized at a time (4 MiB of codes), and a range that several threads look for."""
+    rng = np.random.default_rng(2)
+    w = weight(rng, (2, 2003), "qint8", "uniform", "channel")
+    x = rng.standard_normal((2300, 2003)).astype(np.float32) * rng.uniform(0, 3, (2300, 1)).astype(np.float32)
+    x[2299, 2002] = -7.5
+    packed = _C.PackedLinear(to_qtensor(w), None)
+    want = oracle.linear_dynamic(x, w, None, per_row=per_row)
+    assert_everywhere(lambda: _C.linear_dynamic(x, packed, per_row=per_row), want)
+
+
+def test_extremes_of_codes_and_weights():
+    for k in (64, 300):
+        w = oracle.Q(np.full((33, k), -128, np.int8), np.float32(0.5), 0, "qint8")
+        x = np.full((9, k), 3.0, np.float32)  # code 255 everywhere, but for one row at code 0
+        x[4] = -1e-3
+        packed = _C.PackedLinear(to_qtensor(w), None)
+        for per_row in (False, True):
+            want = oracle.linear_dynamic(x, w, None, per_row=per_row)
+            assert_everywhere(lambda p=packed, x=x, r=per_row: _C.linear_dynamic(x, p, per_row=r), want)
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+def test_a_multiplier_beyond_float32_is_refused(per_row):
+    w = _C.QTensor.from_numpy(np.ones((2, 3), np.int8), _C.QParams([1.0, 3e38], [0, 0], _C.qint8, axis=0))
+    packed, x = _C.PackedLinear(w, None), np.full((4, 3), 1e20, np.float32)
+    with pytest.raises(ValueError, match="for channel 1"):
+        _C.linear_dynamic(x, packed, per_row=per_row)
 
 
 @given(st.floats(-(2.0**90), 2.0**90, width=32), st.floats(0, 2.0**90, width=32), st.booleans())
@@ -47,12 +109,13 @@ def test_choose_qparams_by_hand(lo, hi, scale, zero_point):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_not_finite_is_refused(bad):
     packed = _C.PackedLinear(_C.QTensor.from_numpy(np.ones((2, 40), np.int8), _C.QParams(1.0, 0, _C.qint8)), None)
-    for at in (0, 7, 8, 39):
+    for at in (0, 7, 8, 21, 31, 39):
         x = np.zeros((3, 40), np.float32)
         x[1, at] = bad
         for isa, threads in backends():
-            with backend(isa, threads), pytest.raises(ValueError, match="linear_dynamic: input: expected finite"):
-                _C.linear_dynamic(x, packed)
+            for per_row in (False, True):
+                with backend(isa, threads), pytest.raises(ValueError, match="linear_dynamic: input: expected finite"):
+                    _C.linear_dynamic(x, packed, per_row=per_row)
 
 
 def one_result(run) -> np.ndarray:

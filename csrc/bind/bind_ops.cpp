@@ -81,7 +81,7 @@ py::array matmul_integer(const py::array& a, const py::array& b, const py::objec
   return out;
 }
 
-py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool reduce_range, bool relu) {
+py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool reduce_range, bool relu, bool per_row) {
   py::array keep;
   const ops::FloatView view = float_view("linear_dynamic", "input", x, keep);
   check(!view.shape.empty() && view.shape.back() == packed.matrix().k, "linear_dynamic: input: expected shape [..., ",
@@ -93,7 +93,7 @@ py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool re
   {
     py::gil_scoped_release unlocked;
     const DefaultFloatEnvironment environment;
-    ops::linear_dynamic(view, packed, reduce_range, relu, data);
+    ops::linear_dynamic(view, packed, {reduce_range, relu, per_row}, data);
   }
   return out;
 }
@@ -267,11 +267,11 @@ ValueError
       "``x [..., K]`` times the weight transposed, plus bias, requantized; see docs/numerics.md.");
 
   m.def("linear_dynamic", &linear_dynamic, py::arg("input"), py::arg("packed"), py::arg("reduce_range") = false,
-        py::arg("relu") = false,
+        py::arg("relu") = false, py::arg("per_row") = false,
         R"(A linear layer on float32 input, quantized on the fly.
 
-The whole input is quantized to quint8 with the parameters that :func:`choose_qparams` gives for its range; the
-result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
+The whole input, or with per_row each row of K values, is quantized to quint8 with the parameters that
+:func:`choose_qparams` gives for its range; the result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
 
 Raises
 ------

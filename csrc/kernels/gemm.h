@@ -13,6 +13,7 @@
 // because then the weights' bytes are the bound.
 #pragma once
 #include "kernels/args.h"
+#include "kernels/real_epilogue.h"
 #include "kernels/requantize.h"
 
 namespace octensor::kernels {
@@ -97,11 +98,7 @@ void gemm_epilogue(const GemmArgs& g, int32_t* sums, int64_t j, int64_t columns)
     } else if (g.sums) {
       for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
     } else {
-      float* out = g.reals + i * g.ldc + j;
-      for (int64_t c = 0; c < columns; ++c) {
-        const float y = static_cast<float>(sums[c]) * g.real_multiplier[j + c];
-        out[c] = g.real_bias ? y + g.real_bias[j + c] : y;
-      }
+      reals_run<S>(sums, g.real, i, j, columns, g.reals + i * g.ldc + j);
     }
   }
 }
