@@ -84,8 +84,9 @@ py::array matmul_integer(const py::array& a, const py::array& b, const py::objec
 py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool reduce_range, bool relu, bool per_row) {
   py::array keep;
   const ops::FloatView view = float_view("linear_dynamic", "input", x, keep);
-  check(!view.shape.empty() && view.shape.back() == packed.matrix().k, "linear_dynamic: input: expected shape [..., ",
-        packed.matrix().k, "] (in_features of the weight), got ", to_text(view.shape));
+  if (view.shape.empty() || view.shape.back() != packed.matrix().k)
+    check(false, "linear_dynamic: input: expected shape [..., ", packed.matrix().k,
+          "] (in_features of the weight), got ", to_text(view.shape));
   Shape shape = view.shape;
   shape.back() = packed.matrix().columns;
   py::array_t<float> out(shape);
@@ -113,9 +114,13 @@ void bind_packed(py::class_<Packed>& c) {
 
 }  // namespace
 
+void check_floats(const char* op, const char* argument, const py::array& array) {
+  if (!py::isinstance<py::array_t<float>>(array))
+    check<TypeError>(false, op, ": ", argument, ": expected float32, got ", std::string(py::str(array.dtype())));
+}
+
 ops::FloatView float_view(const char* op, const char* argument, const py::array& array, py::array& keep) {
-  check<TypeError>(array.dtype().equal(py::dtype::of<float>()), op, ": ", argument, ": expected float32, got ",
-                   std::string(py::str(array.dtype())));
+  check_floats(op, argument, array);
   constexpr py::ssize_t item = sizeof(float);
   keep = array;
   bool readable = reinterpret_cast<uintptr_t>(keep.data()) % item == 0;

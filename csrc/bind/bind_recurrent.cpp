@@ -13,10 +13,9 @@ namespace {
 
 // A dense float32 array of the given shape, or an error that names it.
 py::array dense_floats(const char* op, const char* argument, const py::array& array, const Shape& shape) {
-  check<TypeError>(array.dtype().equal(py::dtype::of<float>()), op, ": ", argument, ": expected float32, got ",
-                   std::string(py::str(array.dtype())));
+  check_floats(op, argument, array);
   const Shape got(array.shape(), array.shape() + array.ndim());
-  check(got == shape, op, ": ", argument, ": expected shape ", to_text(shape), ", got ", to_text(got));
+  if (got != shape) check(false, op, ": ", argument, ": expected shape ", to_text(shape), ", got ", to_text(got));
   return py::array::ensure(array, py::array::c_style);
 }
 
@@ -98,7 +97,7 @@ py::tuple recurrent(const std::string& name, const py::array& input, const std::
   int64_t stride = 0;
   if (!out.is_none()) {
     auto array = py::cast<py::array>(out);
-    check<TypeError>(array.dtype().equal(py::dtype::of<float>()), kOp, ": out: expected float32");
+    check_floats(kOp, "out", array);
     check(array.writeable() && array.ndim() == 2 && array.shape(0) == rows && array.shape(1) == hidden &&
               (array.size() <= rows || array.strides(1) == sizeof(float)) && array.strides(0) % sizeof(float) == 0,
           kOp, ": out: expected a writable array of shape [", rows, ", ", hidden, "] with adjacent columns");
