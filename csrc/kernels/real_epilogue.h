@@ -1,40 +1,51 @@
 // int32 sums -> float32: the epilogue of products whose result is real (dynamic quantization). The formula is at
-// RealEpilogue in args.h. 4 operations per vector beside its load and store; the sums come from the L1 cache.
+// RealEpilogue in args.h. At most 7 operations per vector beside its load and store; the sums come from the L1 cache.
 #pragma once
 #include "kernels/args.h"
 
 namespace octensor::kernels {
 
-// sums[n] of one row and the columns [first, first + n) -> out[n].
+// n < N elements and zeros.
+template <int N, class T>
+[[gnu::always_inline]] inline const T* copy_part(const T* from, int64_t n, T (&to)[N]) {
+  for (int64_t t = 0; t < N; ++t) to[t] = t < n ? from[t] : T{0};
+  return to;
+}
+
+// One panel's finished sums -> output columns [j, j + columns).
 template <class S>
-void reals_run(const int32_t* sums, const RealEpilogue& e, int64_t row, int64_t first, int64_t n, float* out) {
+void reals_epilogue(const GemmArgs& g, const int32_t* sums, int64_t j, int64_t columns) {
   constexpr int kLanes = S::kLanes;
-  const typename S::F32 row_scale = S::fset(e.row_scale[row]), none = S::fset(0.0f);
-  const typename S::I32 row_zero = S::set(e.row_zero ? e.row_zero[row] : 0);
-  const float *column_scale = e.column_scale + first, *bias = e.bias ? e.bias + first : nullptr;
-  const int32_t* column_sum = e.row_zero ? e.column_sum + first : nullptr;
-  auto real = [&](typename S::I32 sum, const int32_t* column, const float* scale, const float* b)
-                  [[gnu::always_inline]] {
-                    if (column) sum = S::sub(sum, S::mul(row_zero, S::load(column)));
-                    typename S::F32 y = S::fmul(S::to_float(sum), S::fmul(row_scale, S::fload(scale)));
-                    if (b) y = S::fadd(y, S::fload(b));
-                    return e.relu ? S::fmax(y, none) : y;
-                  };
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    S::fstore(out + i, real(S::load(sums + i), column_sum ? column_sum + i : nullptr, column_scale + i,
-                            bias ? bias + i : nullptr));
-  if (i < n) {  // the tail through a full vector of copies: one arithmetic for all elements
-    int32_t s[kLanes] = {}, column[kLanes] = {};
-    float scale[kLanes] = {}, b[kLanes] = {}, y[kLanes];
-    for (int64_t t = i; t < n; ++t) {
-      s[t - i] = sums[t];
-      scale[t - i] = column_scale[t];
-      if (column_sum) column[t - i] = column_sum[t];
-      if (bias) b[t - i] = bias[t];
+  const RealEpilogue& e = g.real;
+  const typename S::F32 none = S::fset(0.0f);
+  for (int64_t c = 0; c < columns; c += kLanes) {
+    const int64_t at = j + c, left = columns - c;
+    float scales[kLanes], biases[kLanes];
+    int32_t totals[kLanes];
+    const float *scale_at = e.column_scale + at, *bias_at = e.bias ? e.bias + at : scale_at;
+    const int32_t* total_at = e.row_zero ? e.column_sum + at : nullptr;
+    if (left < kLanes) {  // part of a vector, through copies
+      scale_at = copy_part<kLanes>(scale_at, left, scales);
+      bias_at = copy_part<kLanes>(bias_at, left, biases);
+      if (total_at) total_at = copy_part<kLanes>(total_at, left, totals);
     }
-    S::fstore(y, real(S::load(s), column_sum ? column : nullptr, scale, bias ? b : nullptr));
-    for (int64_t t = i; t < n; ++t) out[t] = y[t - i];
+    const typename S::F32 scale = S::fload(scale_at), bias = S::fload(bias_at);
+    const typename S::I32 total = total_at ? S::load(total_at) : S::set(0);
+    for (int64_t i = 0; i < g.rows; ++i) {
+      typename S::I32 sum = S::load(sums + i * S::kPanel + c);
+      if (e.row_zero) sum = S::sub(sum, S::mul(S::set(e.row_zero[i]), total));
+      typename S::F32 y = S::fmul(S::to_float(sum), S::fmul(S::fset(e.row_scale[i]), scale));
+      if (e.bias) y = S::fadd(y, bias);
+      if (e.relu) y = S::fmax(y, none);
+      float* out = g.reals + i * g.ldc + at;
+      if (left >= kLanes) {
+        S::fstore(out, y);
+      } else {
+        float part[kLanes];
+        S::fstore(part, y);
+        for (int64_t t = 0; t < left; ++t) out[t] = part[t];
+      }
+    }
   }
 }
 

@@ -129,8 +129,10 @@ void dynamic_product(const DynamicProduct& product, const float* x, int64_t rows
                             .row_zero = shared ? nullptr : block.zero_point,
                             .column_sum = m.centred_sums.data(),
                             .relu = product.relu};
-    auto pack = [&](int64_t row, int64_t, uint8_t* to) { packer.codes(block.codes + row * m.k, m.k, to); };
-    run_gemm(packer, product.weight, n, std::ref(pack),
+    auto pack = [&](int64_t begin, int64_t some, int64_t, uint8_t* to, int64_t stride) {
+      for (int64_t i = 0; i < some; ++i) packer.codes(block.codes + (begin + i) * m.k, m.k, to + i * stride);
+    };
+    run_gemm(packer, product.weight, n, {.pack = std::ref(pack), .codes = block.codes, .stride = m.k},
              {.reals = out + first * m.columns, .stride = m.columns, .real = &real});
   }
 }

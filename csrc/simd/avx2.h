@@ -1,5 +1,7 @@
-// AVX2: 8 lanes, pairs of K through vpmaddwd on int16 operands, which cannot overflow for 8-bit codes
-// with any zero points: |a - za| and |w| stay within 255, so a pair sums to at most 130,050.
+// AVX2: 8 lanes. Two exact products of 8-bit codes, which the mixed GEMM (kernels/gemm_mixed.h) chooses between:
+//   Words  pairs of K through vpmaddwd on 16-bit operands, which no 8-bit code with any zero point overflows
+//   Mixed  groups of four K through vpmaddubsw and vpmaddwd, for weights whose pairs cannot leave int16:
+//          255 * (|w0| + |w1|) <= 32,640 where weights of one sign sum to at most 128
 // The contract of each operation is in simd/scalar.h.
 #pragma once
 #include <immintrin.h>
@@ -9,11 +11,9 @@
 namespace octensor::simd {
 
 struct Avx2 {
-  static constexpr int kLanes = 8, kGroup = 2, kRows = 6, kPanel = 2 * kLanes;
+  static constexpr int kLanes = 8, kRows = 6, kPanel = 2 * kLanes;
   using I32 = __m256i;
   using F32 = __m256;
-  using Wide = __m256i;
-  using Activation = int16_t;
 
   static I32 set(int32_t x) { return _mm256_set1_epi32(x); }
   static I32 load(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -48,33 +48,73 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
   }
 
-  template <bool Signed>
-  static Wide widen(const uint8_t* p) {
-    const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
-  }
-  static Wide load_weights(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
-  static Wide wide_set(int16_t x) { return _mm256_set1_epi16(x); }
-  static Wide wide_sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
-  static Wide wide_load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-  static void wide_store(int16_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
-  static Wide broadcast(const int16_t* p) {
-    int32_t pair;
-    __builtin_memcpy(&pair, p, sizeof pair);
-    return _mm256_set1_epi32(pair);
-  }
-  // The addition as an instruction on the accumulator's own register: left to itself GCC copies or
-  // spills accumulators in the GEMM tile's inner loop.
-  static I32 dot(I32 acc, Wide a, Wide b) {
-    const __m256i products = _mm256_madd_epi16(a, b);
-    asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
-    return acc;
-  }
+  struct Words {
+    using Activation = int16_t;
+    using Wide = __m256i;
+    static constexpr int kGroup = 2;
+    template <bool Signed>
+    static Wide widen(const uint8_t* p) {
+      const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+      return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
+    }
+    static Wide set(int16_t x) { return _mm256_set1_epi16(x); }
+    static Wide sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
+    static Wide load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
+    static void store(int16_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+    static Wide broadcast(const int16_t* p) {
+      int32_t pair;
+      __builtin_memcpy(&pair, p, sizeof pair);
+      return _mm256_set1_epi32(pair);
+    }
+    // The addition as an instruction on the accumulator's own register: left to itself GCC copies or
+    // spills accumulators in the GEMM tile's inner loop.
+    static I32 dot(I32 acc, Wide a, Wide b) {
+      const __m256i products = _mm256_madd_epi16(a, b);
+      asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+      return acc;
+    }
+  };
+  struct Mixed {
+    using Activation = uint8_t;
+    using Wide = __m256i;
+    static constexpr int kGroup = 4, kRows = 4, kBlock = 128;
+    static Wide load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static Wide broadcast(const uint8_t* p) {
+      int32_t four;
+      __builtin_memcpy(&four, p, sizeof four);
+      return _mm256_set1_epi32(four);
+    }
+    static I32 dot(I32 acc, Wide a, Wide b) {
+      return Words::dot(acc, _mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1));
+    }
+    static Words::Wide even_weights(Wide b) { return _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8); }
+    static Words::Wide odd_weights(Wide b) { return _mm256_srai_epi16(b, 8); }
+    static Words::Wide even_codes(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xFF)); }
+    static Words::Wide odd_codes(Wide a) { return _mm256_srli_epi16(a, 8); }
+    // kLanes groups of kRows rows, `stride` bytes apart: out[i] holds groups 2 i and 2 i + 1, each of all rows.
+    static void interleave(const uint8_t* rows, int64_t stride, Wide (&out)[kRows]) {
+      auto row = [&](int i) { return load(reinterpret_cast<const int8_t*>(rows + i * stride)); };
+      const Wide low01 = _mm256_unpacklo_epi32(row(0), row(1)), high01 = _mm256_unpackhi_epi32(row(0), row(1));
+      const Wide low23 = _mm256_unpacklo_epi32(row(2), row(3)), high23 = _mm256_unpackhi_epi32(row(2), row(3));
+      const Wide g04 = _mm256_unpacklo_epi64(low01, low23), g15 = _mm256_unpackhi_epi64(low01, low23);
+      const Wide g26 = _mm256_unpacklo_epi64(high01, high23), g37 = _mm256_unpackhi_epi64(high01, high23);
+      out[0] = low_halves(g04, g15);
+      out[1] = low_halves(g26, g37);
+      out[2] = high_halves(g04, g15);
+      out[3] = high_halves(g26, g37);
+    }
+    static Wide low_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x20); }
+    static Wide high_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x31); }
+    static void store(uint8_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+  };
+  using Operand = Mixed;
+
   template <bool Signed>
   static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
     const __m128i pairs = _mm_unpacklo_epi8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x0)),
                                             _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x1)));
-    return dot(acc, Signed ? _mm256_cvtepi8_epi16(pairs) : _mm256_cvtepu8_epi16(pairs), wide_load(w));
+    return Words::dot(acc, Signed ? _mm256_cvtepi8_epi16(pairs) : _mm256_cvtepu8_epi16(pairs), Words::load(w));
   }
 };
 

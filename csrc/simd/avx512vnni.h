@@ -10,11 +10,9 @@
 namespace octensor::simd {
 
 struct Avx512Vnni {
-  static constexpr int kLanes = 16, kGroup = 4, kRows = 12, kPanel = 2 * kLanes;
+  static constexpr int kLanes = 16, kRows = 12, kPanel = 2 * kLanes;
   using I32 = __m512i;
   using F32 = __m512;
-  using Wide = __m512i;
-  using Activation = uint8_t;
 
   static I32 set(int32_t x) { return _mm512_set1_epi32(x); }
   static I32 load(const int32_t* p) { return _mm512_loadu_si512(p); }
@@ -46,16 +44,39 @@ struct Avx512Vnni {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
   }
 
-  static Wide load_weights(const int8_t* p) { return _mm512_loadu_si512(p); }
-  static Wide broadcast(const uint8_t* p) {
-    int32_t four;
-    __builtin_memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-  }
-  static I32 dot(I32 acc, Wide a, Wide b) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
-    return acc;
-  }
+  struct Words {
+    using Activation = int16_t;
+    using Wide = __m512i;
+    static constexpr int kGroup = 2;
+    template <bool Signed>
+    static Wide widen(const uint8_t* p) {
+      const __m256i c = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+      return Signed ? _mm512_cvtepi8_epi16(c) : _mm512_cvtepu8_epi16(c);
+    }
+    static Wide set(int16_t x) { return _mm512_set1_epi16(x); }
+    static Wide sub(Wide x, Wide y) { return _mm512_sub_epi16(x, y); }
+    static Wide load(const int16_t* p) { return _mm512_loadu_si512(p); }
+    static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
+    static void store(int16_t* p, Wide x) { _mm512_storeu_si512(p, x); }
+    static Wide broadcast(const int16_t* p) { return _mm512_set1_epi32(four_bytes(p)); }
+    static I32 dot(I32 acc, Wide a, Wide b) {
+      asm("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+      return acc;
+    }
+  };
+  struct Bytes {
+    using Activation = uint8_t;
+    using Wide = __m512i;
+    static constexpr int kGroup = 4;
+    static Wide load(const int8_t* p) { return _mm512_loadu_si512(p); }
+    static Wide broadcast(const uint8_t* p) { return _mm512_set1_epi32(four_bytes(p)); }
+    static I32 dot(I32 acc, Wide a, Wide b) {
+      asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+      return acc;
+    }
+  };
+  using Operand = Bytes;
+
   template <bool Signed>
   static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
     const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x0));
@@ -63,6 +84,13 @@ struct Avx512Vnni {
     const __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
     const __m512i words = Signed ? _mm512_cvtepi8_epi16(pairs) : _mm512_cvtepu8_epi16(pairs);
     return _mm512_dpwssd_epi32(acc, words, _mm512_loadu_si512(w));
+  }
+
+ private:
+  static int32_t four_bytes(const void* p) {
+    int32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    return four;
   }
 };
 

@@ -8,11 +8,9 @@
 namespace octensor::simd {
 
 struct Neon {
-  static constexpr int kLanes = 8, kGroup = 1, kRows = 4, kPanel = 2 * kLanes;
+  static constexpr int kLanes = 8, kRows = 4, kPanel = 2 * kLanes;
   using I32 = int32x4x2_t;
   using F32 = float32x4x2_t;
-  using Wide = int16x8_t;
-  using Activation = int16_t;
 
   static I32 set(int32_t x) { return {{vdupq_n_s32(x), vdupq_n_s32(x)}}; }
   static I32 load(const int32_t* p) { return {{vld1q_s32(p), vld1q_s32(p + 4)}}; }
@@ -25,7 +23,7 @@ struct Neon {
   static I32 mul(I32 x, I32 y) { return {{vmulq_s32(x.val[0], y.val[0]), vmulq_s32(x.val[1], y.val[1])}}; }
   template <bool Signed>
   static I32 load_codes(const uint8_t* p) {
-    const int16x8_t w = widen<Signed>(p);
+    const int16x8_t w = Words::widen<Signed>(p);
     return {{vmovl_s16(vget_low_s16(w)), vmovl_high_s16(w)}};
   }
   static void store_codes(uint8_t* p, I32 x) {
@@ -54,24 +52,31 @@ struct Neon {
         {vreinterpretq_f32_s32(vshlq_n_s32(biased.val[0], 23)), vreinterpretq_f32_s32(vshlq_n_s32(biased.val[1], 23))}};
   }
 
-  template <bool Signed>
-  static Wide widen(const uint8_t* p) {
-    const uint8x8_t c = vld1_u8(p);
-    return Signed ? vmovl_s8(vreinterpret_s8_u8(c)) : vreinterpretq_s16_u16(vmovl_u8(c));
-  }
-  static Wide load_weights(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
-  static Wide wide_set(int16_t x) { return vdupq_n_s16(x); }
-  static Wide wide_sub(Wide x, Wide y) { return vsubq_s16(x, y); }
-  static Wide wide_load(const int16_t* p) { return vld1q_s16(p); }
-  static void wide_store(int16_t* p, Wide x) { vst1q_s16(p, x); }
-  static Wide broadcast(const int16_t* p) { return vld1q_dup_s16(p); }
-  static I32 dot(I32 acc, Wide a, Wide b) {
-    return {{vmlal_s16(acc.val[0], vget_low_s16(a), vget_low_s16(b)), vmlal_high_s16(acc.val[1], a, b)}};
-  }
+  struct Words {
+    using Activation = int16_t;
+    using Wide = int16x8_t;
+    static constexpr int kGroup = 1;
+    template <bool Signed>
+    static Wide widen(const uint8_t* p) {
+      const uint8x8_t c = vld1_u8(p);
+      return Signed ? vmovl_s8(vreinterpret_s8_u8(c)) : vreinterpretq_s16_u16(vmovl_u8(c));
+    }
+    static Wide set(int16_t x) { return vdupq_n_s16(x); }
+    static Wide sub(Wide x, Wide y) { return vsubq_s16(x, y); }
+    static Wide load(const int16_t* p) { return vld1q_s16(p); }
+    static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
+    static void store(int16_t* p, Wide x) { vst1q_s16(p, x); }
+    static Wide broadcast(const int16_t* p) { return vld1q_dup_s16(p); }
+    static I32 dot(I32 acc, Wide a, Wide b) {
+      return {{vmlal_s16(acc.val[0], vget_low_s16(a), vget_low_s16(b)), vmlal_high_s16(acc.val[1], a, b)}};
+    }
+  };
+  using Operand = Words;
+
   template <bool Signed>
   static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
     const int16x8x2_t taps = vld2q_s16(w);
-    return dot(dot(acc, widen<Signed>(x0), taps.val[0]), widen<Signed>(x1), taps.val[1]);
+    return Words::dot(Words::dot(acc, Words::widen<Signed>(x0), taps.val[0]), Words::widen<Signed>(x1), taps.val[1]);
   }
 
  private:

@@ -3,19 +3,21 @@
 // A struct of this kind is the template argument of all kernels. It names vector types and the few
 // operations that kernels are written in; every operation is defined per lane, with these bits:
 //   kLanes              int32 lanes of I32 and float lanes of F32
-//   kGroup              K elements that one dot step consumes
 //   kRows               rows of the GEMM tile; its columns are kPanel = 2 * kLanes
-//   Activation          the form in which GEMM reads activations: int16_t holds code minus zero point;
-//                       uint8_t or int8_t holds the code itself, shifted by 128 where its signedness is
-//                       the other, and the driver corrects for the zero point per column
+//   Words               16-bit operands of exact products, as a nested struct (every set has it)
+//   Operand             the operands of the 8-bit GEMM: Words, whose activations hold code minus zero point, or
+//                       Bytes, whose activations hold the code itself (shifted by 128 where its signedness is
+//                       the other; the driver corrects for the zero point per column), or
+//                       Mixed (AVX2; kernels/gemm_mixed.h)
+// An operand struct has
+//   Activation          int16_t in Words; uint8_t or int8_t in Bytes
+//   kGroup              K elements that one dot step consumes
 //   Wide                kLanes * kGroup values as dot takes them
-//   load_codes<Signed>  kLanes 8-bit codes, zero- or sign-extended to int32
-//   store_codes         the low byte of each lane
-//   widen<Signed>       kLanes * kGroup 8-bit codes as Wide; with wide_set, wide_sub, wide_load and
-//                       wide_store only where Activation is int16_t
-//   load_weights        kLanes * kGroup int8 weights as Wide
+//   load                as many weights, from int8_t (and, in Words, from int16_t too)
 //   broadcast           kGroup activations, repeated
-//   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32
+//   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32 as long as
+//                       no pair of Words sums beyond it
+// and Words also widen<Signed> (kLanes * kGroup 8-bit codes as Wide), set, sub and store. The rest:
 //   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
 //   nan_to_zero, fmin, fmax   the latter two may return either operand where one is NaN
 //   pow2                2 to the power of an integer in [-126, 127]
@@ -29,16 +31,12 @@
 namespace octensor::simd {
 
 struct Scalar {
-  static constexpr int kLanes = 4, kGroup = 1, kRows = 4, kPanel = 2 * kLanes;
+  static constexpr int kLanes = 4, kRows = 4, kPanel = 2 * kLanes;
   struct I32 {
     int32_t v[kLanes];
   };
   struct F32 {
     float v[kLanes];
-  };
-  using Activation = int16_t;
-  struct Wide {
-    int16_t v[kLanes * kGroup];
   };
 
   static I32 set(int32_t x) { return {{x, x, x, x}}; }
@@ -97,21 +95,30 @@ struct Scalar {
     return out;
   }
 
-  template <bool Signed>
-  static Wide widen(const uint8_t* p) {
-    return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[i])); });
-  }
-  static Wide load_weights(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
-  static Wide wide_set(int16_t x) { return {{x, x, x, x}}; }
-  static Wide wide_sub(Wide x, Wide y) {
-    return lanes<Wide>([&](int i) { return static_cast<int16_t>(x.v[i] - y.v[i]); });
-  }
-  static Wide wide_load(const int16_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
-  static void wide_store(int16_t* p, Wide x) { std::memcpy(p, x.v, sizeof x.v); }
-  static Wide broadcast(const int16_t* p) { return wide_set(*p); }
-  static I32 dot(I32 acc, Wide a, Wide b) {
-    return add(acc, lanes<I32>([&](int i) { return a.v[i] * b.v[i]; }));
-  }
+  struct Words {
+    using Activation = int16_t;
+    static constexpr int kGroup = 1;
+    struct Wide {
+      int16_t v[kLanes * kGroup];
+    };
+    template <bool Signed>
+    static Wide widen(const uint8_t* p) {
+      return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[i])); });
+    }
+    static Wide set(int16_t x) { return {{x, x, x, x}}; }
+    static Wide sub(Wide x, Wide y) {
+      return lanes<Wide>([&](int i) { return static_cast<int16_t>(x.v[i] - y.v[i]); });
+    }
+    static Wide load(const int16_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
+    static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
+    static void store(int16_t* p, Wide x) { std::memcpy(p, x.v, sizeof x.v); }
+    static Wide broadcast(const int16_t* p) { return set(*p); }
+    static I32 dot(I32 acc, Wide a, Wide b) {
+      return add(acc, lanes<I32>([&](int i) { return a.v[i] * b.v[i]; }));
+    }
+  };
+  using Operand = Words;
+
   template <bool Signed>
   static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
     return add(acc,
