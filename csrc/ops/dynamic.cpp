@@ -1,9 +1,9 @@
 // Dynamic quantization: a float input is quantized on the fly with parameters from its own range.
 //
 // Passes over the input: one for its range, one that quantizes it; where each row has its own range both go over a row
-// while it is in the L1 cache. Codes go to a buffer of at most kBlockBytes that is reused from block to block (a
-// quarter of the input's bytes, read once more when GEMM packs its rows, which it may do once per thread: dividing
-// there instead would cost more). Scale, bias and ReLU are GEMM's epilogue. Beside the result nothing is allocated.
+// while it is in the L1 cache. Codes go to a buffer of at most kBlockBytes that is reused from block to block: a
+// quarter of the input's bytes, which GEMM reads in place or packs, possibly once per thread; dividing there instead
+// would cost more. Scale, bias and ReLU are GEMM's epilogue. Bound: reading the input twice, and a division per vector.
 #include "ops/dynamic.h"
 
 #include <algorithm>
