@@ -9,6 +9,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/pool.h"
+#include "kernels/recurrent_cell.h"
 #include "kernels/transcendental.h"
 
 namespace octensor {
@@ -32,8 +33,7 @@ struct KernelTable {
   void (*mean_codes)(const int32_t* sums, int64_t n, float divisor, float lo, float hi, int32_t zero_point,
                      uint8_t* out);
   void (*curve)(Curve which, const float* x, int64_t n, float* out);
-  void (*lstm_cell)(const float* gates, const float* c, int64_t hidden, float* h_out, float* c_out);
-  void (*gru_cell)(const float* gi, const float* gh, const float* h, int64_t hidden, float* h_out);
+  void (*recurrent_cell)(RecurrentCell cell, const float* gi, const float* gh, int64_t hidden, float* h, float* c);
 };
 
 template <class S>
@@ -77,8 +77,7 @@ constexpr KernelTable make_table(const char* name) {
           .sum_codes = kernels::sum_codes<S>,
           .mean_codes = kernels::mean_codes<S>,
           .curve = kernels::curve<S>,
-          .lstm_cell = kernels::lstm_cell<S>,
-          .gru_cell = kernels::gru_cell<S>};
+          .recurrent_cell = kernels::recurrent_cell<S>};
 }
 
 }  // namespace octensor

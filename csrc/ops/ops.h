@@ -38,8 +38,12 @@ QTensor conv(const QTensor& x, const PackedConv& packed, QParamsPtr qparams, boo
 
 // The parameters that a dynamic op quantizes its float input with (docs/numerics.md).
 QParamsPtr choose_qparams(float lo, float hi, DType dtype, bool reduce_range);
-// x [..., K] is quantized over its whole range, the result is float: out [..., N], dense.
-void linear_dynamic(const FloatView& x, const PackedLinear& packed, bool reduce_range, bool relu, float* out);
+struct DynamicLinear {
+  bool reduce_range, relu;
+  bool per_row;  // each row of K values has its own range
+};
+// x [..., K] is quantized over its whole range or row by row, the result is float: out [..., N], dense.
+void linear_dynamic(const FloatView& x, const PackedLinear& packed, const DynamicLinear& how, float* out);
 
 QTensor max_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode);
 QTensor avg_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, bool ceil_mode, bool count_include_pad,

@@ -19,7 +19,7 @@
 //                       no pair of Words sums beyond it
 // and Words also widen<Signed> (kLanes * kGroup 8-bit codes as Wide), set, sub and store. The rest:
 //   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
-//   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
+//   nan_to_zero, fmin, fmax   the latter two may return either operand where one is NaN
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
 // Float operations round once each; nothing here fuses a multiplication with an addition.
