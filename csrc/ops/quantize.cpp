@@ -126,8 +126,10 @@ QTensor lookup(const QTensor& x, const uint8_t* table, QParamsPtr qparams) {
   const QTensor in = x.to(layout);
   QTensor out = QTensor::empty(x.shape(), std::move(qparams), layout);
   const int64_t n = out.numel();
+  const KernelTable& kernels = kernel_table();
   parallel_for((n + kChunk - 1) / kChunk, [&, from = in.bytes(), to = out.bytes()](int64_t task) {
-    for (int64_t i = task * kChunk; i < std::min(n, (task + 1) * kChunk); ++i) to[i] = table[from[i]];
+    const int64_t at = task * kChunk;
+    kernels.lookup(table, from + at, std::min(kChunk, n - at), to + at);
   });
   return out;
 }
