@@ -9,10 +9,8 @@ namespace {
 py::array dequantize(const QTensor& q) {
   const bool last = !q.is_dense(Layout::contiguous) && q.is_dense(Layout::channels_last);
   const Shape strides = dense_strides(q.shape(), last ? Layout::channels_last : Layout::contiguous);
-  Shape bytes = strides;
-  for (auto& s : bytes) s *= sizeof(float);
-  py::array_t<float> out(q.shape(), bytes);
-  float* data = out.mutable_data();
+  py::array out = float_result(q.shape(), strides);
+  auto* data = static_cast<float*>(out.mutable_data());
   py::gil_scoped_release unlocked;
   const DefaultFloatEnvironment environment;
   ops::dequantize(q, data, strides);
@@ -86,8 +84,8 @@ py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool re
         packed.matrix().k, "] (in_features of the weight), got ", to_text(view.shape));
   Shape shape = view.shape;
   shape.back() = packed.matrix().columns;
-  py::array_t<float> out(shape);
-  float* data = out.mutable_data();
+  py::array out = float_result(shape, dense_strides(shape, Layout::contiguous));
+  auto* data = static_cast<float*>(out.mutable_data());
   {
     py::gil_scoped_release unlocked;
     const DefaultFloatEnvironment environment;
