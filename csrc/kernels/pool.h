@@ -98,7 +98,6 @@ template <class S, bool Signed>
 void mean_pool_of(const PoolRow& p) {
   constexpr int kBlock = S::Codes::kCount, kLanes = S::kLanes;
   using I32 = typename S::I32;
-  const typename S::F32 lo = S::fset(p.lo), hi = S::fset(p.hi);
   const Narrow<S> narrow(p.lo, p.hi, p.zero_point);
   for_pool_blocks<kBlock>(
       p, [&](const uint8_t* x, const PoolWindow& w, uint8_t* out, int64_t n) [[gnu::always_inline]] {
@@ -123,15 +122,15 @@ void mean_pool_of(const PoolRow& p) {
         const I32 zeros = S::set(static_cast<int32_t>(p.planes * p.rows * w.count) * p.zero_point);
         const float divisor = p.divisor != 0.0f ? p.divisor : static_cast<float>(p.cells * w.divisor);
         const Reciprocal inverse(divisor);
-        const typename S::F32 d = S::fset(divisor), r = S::fset(inverse.factor);
+        const typename S::F32 r = S::fset(inverse.factor), offset = S::fset(inverse.margin.offset);
         auto sum = [&](int i) [[gnu::always_inline]] {
           return S::to_float(S::sub(i == 0 ? s0 : i == 1 ? s1 : i == 2 ? s2 : s3, zeros));
         };
         uint8_t codes[kBlock];
         round_block<S>(
-            inverse.slack, narrow, n == kBlock ? out : codes,
-            [&](int i) [[gnu::always_inline]] { return S::fmul(sum(i), r); },
-            [&](int i) [[gnu::always_inline]] { return divide_and_round<S>(sum(i), d, lo, hi); });
+            inverse.margin, narrow, n == kBlock ? out : codes,
+            [&](int i) [[gnu::always_inline]] { return S::roughly(sum(i), r, offset); },
+            [&](uint8_t* to) [[gnu::always_inline]] { divide_block<S>(divisor, p.lo, p.hi, p.zero_point, to, sum); });
         if (n != kBlock)
           for (int64_t c = 0; c < n; ++c) out[c] = codes[c];
       });

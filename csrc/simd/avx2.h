@@ -82,15 +82,8 @@ struct Avx2 {
     return Words::dot(acc, Signed ? _mm256_cvtepi8_epi16(pairs) : _mm256_cvtepu8_epi16(pairs), Words::load(w));
   }
 
-  static F32 fsub(F32 x, F32 y) { return _mm256_sub_ps(x, y); }
-  static I32 nearest(F32 x) { return round(x); }
+  static I32 fixed(F32 x) { return round(x); }
   static F32 roughly(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
-  static I32 worst(I32 acc, F32 x) {
-    return _mm256_max_epi32(acc, _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(INT32_MAX)));
-  }
-  static bool any_above(I32 acc, int32_t t) {
-    return _mm256_movemask_epi8(_mm256_cmpgt_epi32(acc, _mm256_set1_epi32(t))) != 0;
-  }
   static void fstream(float* p, F32 x) { _mm256_stream_ps(p, x); }
   static void stream_end() { _mm_sfence(); }
 
@@ -115,6 +108,20 @@ struct Avx2 {
       const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), zero);
       // Packing works within 128-bit halves: fours of a, b, c, d, then the rest of each.
       return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
+      const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(z));
+      const __m256i most = _mm256_set1_epi16(static_cast<int16_t>(limit));
+      // Words of a and b, of c and d, in turns.
+      const __m256i low = _mm256_min_epu16(_mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xAA),
+                                           _mm256_blend_epi16(c, _mm256_slli_epi32(d, 16), 0xAA));
+      const __m256i ab = _mm256_adds_epi16(_mm256_blend_epi16(_mm256_srli_epi32(a, 16), b, 0xAA), zero);
+      const __m256i cd = _mm256_adds_epi16(_mm256_blend_epi16(_mm256_srli_epi32(c, 16), d, 0xAA), zero);
+      near = _mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_min_epu16(low, most), low)) != 0;
+      const __m256i apart = _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15, 0, 2, 4, 6, 1, 3, 5,
+                                             7, 8, 10, 12, 14, 9, 11, 13, 15);
+      return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(_mm256_packs_epi16(ab, cd), apart),
+                                         _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     }
     // 16 tables of 16 entries, all indexed by the low four bits; then the high bits choose, one by one.
     static Vec lookup(const uint8_t* table, Vec x) {

@@ -86,13 +86,8 @@ struct Avx512Vnni {
     return _mm512_dpwssd_epi32(acc, words, _mm512_loadu_si512(w));
   }
 
-  static F32 fsub(F32 x, F32 y) { return _mm512_sub_ps(x, y); }
-  static I32 nearest(F32 x) { return round(x); }
+  static I32 fixed(F32 x) { return round(x); }
   static F32 roughly(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
-  static I32 worst(I32 acc, F32 x) {
-    return _mm512_max_epi32(acc, _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(INT32_MAX)));
-  }
-  static bool any_above(I32 acc, int32_t t) { return _mm512_cmpgt_epi32_mask(acc, _mm512_set1_epi32(t)) != 0; }
   static void fstream(float* p, F32 x) { _mm512_stream_ps(p, x); }
   static void stream_end() { _mm_sfence(); }
 
@@ -118,6 +113,19 @@ struct Avx512Vnni {
       // Packing works within 128-bit quarters: fours of a, b, c, d in each.
       const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
       return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(ab, cd));
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
+      const __m512i zero = _mm512_set1_epi16(static_cast<int16_t>(z));
+      // Words of a and b, of c and d, in turns.
+      constexpr __mmask32 kOdd = 0xAAAAAAAA;
+      const __m512i low = _mm512_min_epu16(_mm512_mask_blend_epi16(kOdd, a, _mm512_slli_epi32(b, 16)),
+                                           _mm512_mask_blend_epi16(kOdd, c, _mm512_slli_epi32(d, 16)));
+      const __m512i ab = _mm512_adds_epi16(_mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(a, 16), b), zero);
+      const __m512i cd = _mm512_adds_epi16(_mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(c, 16), d), zero);
+      near = _mm512_cmple_epu16_mask(low, _mm512_set1_epi16(static_cast<int16_t>(limit))) != 0;
+      const __m512i apart = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
+      const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+      return _mm512_permutexvar_epi32(order, _mm512_shuffle_epi8(_mm512_packs_epi16(ab, cd), apart));
     }
     // The table as 128 words of two entries: bits 1 to 6 of a code index one half of it, bit 7 chooses the half,
     // bit 0 the byte. Codes at even and at odd places take their turns as words.

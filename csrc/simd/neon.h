@@ -79,16 +79,10 @@ struct Neon {
     return Words::dot(Words::dot(acc, Words::widen<Signed>(x0), taps.val[0]), Words::widen<Signed>(x1), taps.val[1]);
   }
 
-  static F32 fsub(F32 x, F32 y) { return {{vsubq_f32(x.val[0], y.val[0]), vsubq_f32(x.val[1], y.val[1])}}; }
-  static I32 nearest(F32 x) { return round(x); }
+  static I32 fixed(F32 x) { return round(x); }
   static F32 roughly(F32 a, F32 b, F32 c) {
     return {{vfmaq_f32(c.val[0], a.val[0], b.val[0]), vfmaq_f32(c.val[1], a.val[1], b.val[1])}};
   }
-  static I32 worst(I32 acc, F32 x) {
-    return {{vmaxq_s32(acc.val[0], vreinterpretq_s32_f32(vabsq_f32(x.val[0]))),
-             vmaxq_s32(acc.val[1], vreinterpretq_s32_f32(vabsq_f32(x.val[1])))}};
-  }
-  static bool any_above(I32 acc, int32_t t) { return vmaxvq_s32(vmaxq_s32(acc.val[0], acc.val[1])) > t; }
   static void fstream(float* p, F32 x) { fstore(p, x); }
   static void stream_end() {}
 
@@ -124,6 +118,18 @@ struct Neon {
         return vqmovn_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(x.val[0]), vqmovn_s32(x.val[1])), zero));
       };
       return {{as_unsigned(vcombine_s8(eight(a), eight(b))), as_unsigned(vcombine_s8(eight(c), eight(d)))}};
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
+      const int16x8_t zero = vdupq_n_s16(static_cast<int16_t>(z));
+      uint16x8_t low = vdupq_n_u16(UINT16_MAX);
+      auto eight = [&](I32 x) {
+        const int16x8_t first = vreinterpretq_s16_s32(x.val[0]), second = vreinterpretq_s16_s32(x.val[1]);
+        low = vminq_u16(low, vreinterpretq_u16_s16(vuzp1q_s16(first, second)));
+        return vqmovn_s16(vqaddq_s16(vuzp2q_s16(first, second), zero));
+      };
+      const Vec codes = {{as_unsigned(vcombine_s8(eight(a), eight(b))), as_unsigned(vcombine_s8(eight(c), eight(d)))}};
+      near = vminvq_u16(low) <= limit;
+      return codes;
     }
     static Vec lookup(const uint8_t* table, Vec x) { return {{entries(table, x.val[0]), entries(table, x.val[1])}}; }
 

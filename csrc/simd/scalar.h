@@ -21,11 +21,10 @@
 //   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
-//   nearest             the same for any argument; where it is NaN or outside int32, some int32 (one whose
-//                       float is within 1/2 of the argument only at int32's ends, with the argument's sign)
+//   fixed               nearest int32 for any argument; where it is NaN or outside int32, a number whose low 16 bits
+//   are 0,
+//                       or int32's end on that side
 //   roughly(a, b, c)    a * b + c, rounded once or twice: for estimates whose error is bounded, never for results
-//   worst(acc, x)       the larger of acc and the bits of |x|: the order of magnitudes, NaN above all
-//   any_above(acc, t)   whether any lane of acc is larger than t
 //   fstream             fstore past the caches, to a multiple of the vector's size; stream_end() after the last
 //                       one of a kernel orders them before whatever the thread stores next
 // Codes is the nested struct of whole vectors of 8-bit codes, for kernels that only move or compare them:
@@ -33,6 +32,9 @@
 //   load, store, set, flip (exclusive or)
 //   min, max<Signed>    of bytes, signed or unsigned
 //   narrow(a, b, c, d, z)  four I32, in this order, each saturated to int16, z added saturating, then saturated to int8
+//   narrow_fixed(a, b, c, d, z, limit, near)  the same of the high halves; sets near where any low half, unsigned, is
+//   at
+//                       most limit
 //   lookup(table, x)    table[x]: 256 bytes, x unsigned
 // Float operations round once each; nothing here fuses a multiplication with an addition.
 #pragma once
@@ -137,25 +139,13 @@ struct Scalar {
                lanes<I32>([&](int i) { return code<Signed>(x0[i]) * w[2 * i] + code<Signed>(x1[i]) * w[2 * i + 1]; }));
   }
 
-  static F32 fsub(F32 x, F32 y) {
-    return lanes<F32>([&](int i) { return x.v[i] - y.v[i]; });
-  }
-  static I32 nearest(F32 x) {
+  static I32 fixed(F32 x) {
     return lanes<I32>([&](int i) {
       const float r = __builtin_rintf(x.v[i]);
       return r >= -0x1p31f && r < 0x1p31f ? static_cast<int32_t>(r) : INT32_MIN;
     });
   }
   static F32 roughly(F32 a, F32 b, F32 c) { return fadd(fmul(a, b), c); }
-  static I32 worst(I32 acc, F32 x) {
-    return lanes<I32>([&](int i) {
-      int32_t bits;
-      std::memcpy(&bits, &x.v[i], sizeof bits);
-      bits &= INT32_MAX;
-      return bits > acc.v[i] ? bits : acc.v[i];
-    });
-  }
-  static bool any_above(I32 acc, int32_t t) { return acc.v[0] > t || acc.v[1] > t || acc.v[2] > t || acc.v[3] > t; }
   static void fstream(float* p, F32 x) { fstore(p, x); }
   static void stream_end() {}
 
@@ -187,6 +177,15 @@ struct Scalar {
     static Vec narrow(I32 a, I32 b, I32 c, I32 d, int32_t z) {
       const I32 all[] = {a, b, c, d};
       return each([&](int i) { return within<int8_t>(within<int16_t>(all[i / kLanes].v[i % kLanes]) + z); });
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
+      const I32 all[] = {a, b, c, d};
+      near = false;
+      return each([&](int i) {
+        const int32_t x = all[i / kLanes].v[i % kLanes];
+        near |= static_cast<uint16_t>(x) <= limit;
+        return within<int8_t>(within<int16_t>((x >> 16) + z));
+      });
     }
     static Vec lookup(const uint8_t* table, Vec x) {
       return each([&](int i) { return table[x.v[i]]; });
