@@ -16,7 +16,7 @@
 //
 // mul needs no division.
 //
-// Bound: 3 bytes per element. On AVX2 add spends 50 instructions on 32 codes, mul 55.
+// Bound: 3 bytes per element. On AVX2 add spends 48 instructions on 32 codes, mul 55.
 #pragma once
 #include "kernels/args.h"
 #include "kernels/rounding.h"
@@ -39,14 +39,15 @@ template <class S, bool SignedA, bool SignedB>
 
 template <class S, bool SignedA, bool SignedB>
 void add_of(const BinaryArgs& e) {
-  const double ratio_a = double(e.a_scale) / e.out_scale, ratio_b = double(e.b_scale) / e.out_scale;
-  const bool is_finite = e.a_scale < 0x1p118f && e.b_scale < 0x1p118f;
-  const Margin margin(is_finite ? 1.01 * (0x1p-24 * (5 * 255 * (ratio_a + ratio_b) + 768) + 0x1p-23) : 1.0);
+  double ratio_a = double(e.a_scale) / e.out_scale, ratio_b = double(e.b_scale) / e.out_scale;
+  double error = 1.01 * (0x1p-24 * (5 * 255 * (ratio_a + ratio_b) + 768) + 0x1p-23);
+  if (!(error < kLargestError) || e.a_scale >= 0x1p118f || e.b_scale >= 0x1p118f) ratio_a = ratio_b = 0.0, error = 1.0;
+  const Narrow<S> narrow(e.lo, e.hi, e.out_zero);
+  const Margin<S> margin(error, narrow);
   const typename S::F32 ra = S::fset(static_cast<float>(0x1p16 * ratio_a));
   const typename S::F32 rb = S::fset(static_cast<float>(0x1p16 * ratio_b));
   const typename S::F32 c =
       S::fset(static_cast<float>(margin.offset - 0x1p16 * (e.a_zero * ratio_a + e.b_zero * ratio_b)));
-  const Narrow<S> narrow(e.lo, e.hi, e.out_zero);
   for_blocks<S::Codes::kCount>(
       e.a, e.b, e.n, e.out, [&](const uint8_t* a, const uint8_t* b, uint8_t* out) [[gnu::always_inline]] {
         round_block<S>(
@@ -73,7 +74,7 @@ void mul_of(const BinaryArgs& e) {
           // Below int32 `fixed` gives its end, which narrowing saturates.
           return S::fixed(S::fmin(S::fmul(S::to_float(S::mul(x, y)), m), hi));
         };
-        narrow.store(out, S::Codes::narrow(code(0), code(1), code(2), code(3), narrow.zero));
+        narrow.store(out, code(0), code(1), code(2), code(3));
       });
 }
 

@@ -54,9 +54,17 @@ template <int kBlock, class Body>
   }
 }
 
-// tap(address) for every tap of a window.
+// tap(address) for every tap of a window; 3 x 3 ones, which nearly all are, without loops.
 template <class Tap>
 [[gnu::always_inline]] inline void for_taps(const PoolRow& p, const PoolWindow& w, const uint8_t* x, Tap tap) {
+  if (p.planes == 1 && p.rows == 3 && w.count == 3) {
+    for (int j = 0; j < 3; ++j, x += p.row_stride) {
+      tap(x);
+      tap(x + p.tap_stride);
+      tap(x + 2 * p.tap_stride);
+    }
+    return;
+  }
   for (int64_t i = 0; i < p.planes; ++i, x += p.plane_stride) {
     const uint8_t* row = x;
     for (int64_t j = 0; j < p.rows; ++j, row += p.row_stride) {
@@ -66,32 +74,53 @@ template <class Tap>
   }
 }
 
-template <class S, bool Signed>
-void max_pool_of(const PoolRow& p) {
+// kVectors vectors of running maxima as named members: GCC keeps these in registers, arrays it does not.
+template <class S, int kVectors>
+struct Maxima {
   using Codes = typename S::Codes;
-  constexpr int kBlock = Codes::kCount;
-  const typename Codes::Vec lowest = Codes::set(p.lowest);
-  for_pool_blocks<kBlock>(p,
-                          [&](const uint8_t* x, const PoolWindow& w, uint8_t* out, int64_t n) [[gnu::always_inline]] {
-                            if (n == kBlock) {
-                              typename Codes::Vec largest = lowest;
-                              for_taps(p, w, x, [&](const uint8_t* tap) [[gnu::always_inline]] {
-                                largest = Codes::template max<Signed>(largest, Codes::load(tap));
-                              });
-                              Codes::store(out, largest);
-                            } else {
-                              using Code = std::conditional_t<Signed, int8_t, uint8_t>;
-                              Code largest[kBlock];
-                              for (int64_t c = 0; c < n; ++c) largest[c] = static_cast<Code>(p.lowest);
-                              for_taps(p, w, x, [&](const uint8_t* tap) [[gnu::always_inline]] {
-                                for (int64_t c = 0; c < n; ++c) {
-                                  const Code code = static_cast<Code>(tap[c]);
-                                  largest[c] = code > largest[c] ? code : largest[c];
-                                }
-                              });
-                              for (int64_t c = 0; c < n; ++c) out[c] = static_cast<uint8_t>(largest[c]);
-                            }
-                          });
+  typename Codes::Vec largest;
+  Maxima<S, kVectors - 1> rest;
+  [[gnu::always_inline]] explicit Maxima(typename Codes::Vec lowest) : largest(lowest), rest(lowest) {}
+  template <bool Signed>
+  [[gnu::always_inline]] void take(const uint8_t* tap) {
+    largest = Codes::template max<Signed>(largest, Codes::load(tap));
+    rest.template take<Signed>(tap + Codes::kCount);
+  }
+  [[gnu::always_inline]] void store(uint8_t* out) const {
+    Codes::store(out, largest);
+    rest.store(out + Codes::kCount);
+  }
+};
+template <class S>
+struct Maxima<S, 0> {
+  [[gnu::always_inline]] explicit Maxima(typename S::Codes::Vec) {}
+  template <bool Signed>
+  [[gnu::always_inline]] void take(const uint8_t*) {}
+  [[gnu::always_inline]] void store(uint8_t*) const {}
+};
+
+template <class S, bool Signed, int kVectors>
+void max_pool_of(const PoolRow& p) {
+  constexpr int kBlock = S::Codes::kCount * kVectors;
+  for_pool_blocks<kBlock>(
+      p, [&](const uint8_t* x, const PoolWindow& w, uint8_t* out, int64_t n) [[gnu::always_inline]] {
+        if (n == kBlock) {
+          Maxima<S, kVectors> maxima(S::Codes::set(p.lowest));
+          for_taps(p, w, x, [&](const uint8_t* tap) [[gnu::always_inline]] { maxima.template take<Signed>(tap); });
+          maxima.store(out);
+          return;
+        }
+        using Code = std::conditional_t<Signed, int8_t, uint8_t>;
+        Code largest[kBlock];
+        for (int64_t c = 0; c < n; ++c) largest[c] = static_cast<Code>(p.lowest);
+        for_taps(p, w, x, [&](const uint8_t* tap) [[gnu::always_inline]] {
+          for (int64_t c = 0; c < n; ++c) {
+            const Code code = static_cast<Code>(tap[c]);
+            largest[c] = code > largest[c] ? code : largest[c];
+          }
+        });
+        for (int64_t c = 0; c < n; ++c) out[c] = static_cast<uint8_t>(largest[c]);
+      });
 }
 
 template <class S, bool Signed>
@@ -122,13 +151,14 @@ void mean_pool_of(const PoolRow& p) {
         const I32 zeros = S::set(static_cast<int32_t>(p.planes * p.rows * w.count) * p.zero_point);
         const float divisor = p.divisor != 0.0f ? p.divisor : static_cast<float>(p.cells * w.divisor);
         const Reciprocal inverse(divisor);
-        const typename S::F32 r = S::fset(inverse.factor), offset = S::fset(inverse.margin.offset);
+        const Margin<S> margin(inverse.error, narrow);
+        const typename S::F32 r = S::fset(inverse.factor), offset = S::fset(margin.offset);
         auto sum = [&](int i) [[gnu::always_inline]] {
           return S::to_float(S::sub(i == 0 ? s0 : i == 1 ? s1 : i == 2 ? s2 : s3, zeros));
         };
         uint8_t codes[kBlock];
         round_block<S>(
-            inverse.margin, narrow, n == kBlock ? out : codes,
+            margin, narrow, n == kBlock ? out : codes,
             [&](int i) [[gnu::always_inline]] { return S::roughly(sum(i), r, offset); },
             [&](uint8_t* to) [[gnu::always_inline]] { divide_block<S>(divisor, p.lo, p.hi, p.zero_point, to, sum); });
         if (n != kBlock)
@@ -136,9 +166,21 @@ void mean_pool_of(const PoolRow& p) {
       });
 }
 
+// As many channels at a time as there are, up to 4 vectors: the walk over the taps costs as much as 2.
+template <class S, bool Signed>
+void max_pool_by_width(const PoolRow& p) {
+  constexpr int kCount = S::Codes::kCount;
+  if (p.channels >= 4 * kCount)
+    max_pool_of<S, Signed, 4>(p);
+  else if (p.channels >= 2 * kCount)
+    max_pool_of<S, Signed, 2>(p);
+  else
+    max_pool_of<S, Signed, 1>(p);
+}
+
 template <class S>
 void max_pool(const PoolRow& p) {
-  p.is_signed ? max_pool_of<S, true>(p) : max_pool_of<S, false>(p);
+  p.is_signed ? max_pool_by_width<S, true>(p) : max_pool_by_width<S, false>(p);
 }
 
 template <class S>

@@ -93,11 +93,7 @@ struct Avx2 {
     static Vec load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static void store(uint8_t* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
     static Vec set(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
-    static Vec flip(Vec x, Vec y) { return _mm256_xor_si256(x, y); }
-    template <bool Signed>
-    static Vec min(Vec x, Vec y) {
-      return Signed ? _mm256_min_epi8(x, y) : _mm256_min_epu8(x, y);
-    }
+    static Vec add(Vec x, Vec y) { return _mm256_add_epi8(x, y); }
     template <bool Signed>
     static Vec max(Vec x, Vec y) {
       return Signed ? _mm256_max_epi8(x, y) : _mm256_max_epu8(x, y);
@@ -109,15 +105,14 @@ struct Avx2 {
       // Packing works within 128-bit halves: fours of a, b, c, d, then the rest of each.
       return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     }
-    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
-      const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(z));
-      const __m256i most = _mm256_set1_epi16(static_cast<int16_t>(limit));
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
+      // The high halves of the minima mean nothing; nothing is below 0 there.
+      const __m256i lowest = _mm256_min_epu16(_mm256_min_epu16(a, b), _mm256_min_epu16(c, d));
+      const __m256i below = _mm256_subs_epu16(_mm256_set1_epi32(limit), lowest);
+      near = !_mm256_testz_si256(below, below);
       // Words of a and b, of c and d, in turns.
-      const __m256i low = _mm256_min_epu16(_mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xAA),
-                                           _mm256_blend_epi16(c, _mm256_slli_epi32(d, 16), 0xAA));
-      const __m256i ab = _mm256_adds_epi16(_mm256_blend_epi16(_mm256_srli_epi32(a, 16), b, 0xAA), zero);
-      const __m256i cd = _mm256_adds_epi16(_mm256_blend_epi16(_mm256_srli_epi32(c, 16), d, 0xAA), zero);
-      near = _mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_min_epu16(low, most), low)) != 0;
+      const __m256i ab = _mm256_blend_epi16(_mm256_srli_epi32(a, 16), b, 0xAA);
+      const __m256i cd = _mm256_blend_epi16(_mm256_srli_epi32(c, 16), d, 0xAA);
       const __m256i apart = _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15, 0, 2, 4, 6, 1, 3, 5,
                                              7, 8, 10, 12, 14, 9, 11, 13, 15);
       return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(_mm256_packs_epi16(ab, cd), apart),

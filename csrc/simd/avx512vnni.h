@@ -97,11 +97,7 @@ struct Avx512Vnni {
     static Vec load(const uint8_t* p) { return _mm512_loadu_si512(p); }
     static void store(uint8_t* p, Vec x) { _mm512_storeu_si512(p, x); }
     static Vec set(uint8_t x) { return _mm512_set1_epi8(static_cast<char>(x)); }
-    static Vec flip(Vec x, Vec y) { return _mm512_xor_si512(x, y); }
-    template <bool Signed>
-    static Vec min(Vec x, Vec y) {
-      return Signed ? _mm512_min_epi8(x, y) : _mm512_min_epu8(x, y);
-    }
+    static Vec add(Vec x, Vec y) { return _mm512_add_epi8(x, y); }
     template <bool Signed>
     static Vec max(Vec x, Vec y) {
       return Signed ? _mm512_max_epi8(x, y) : _mm512_max_epu8(x, y);
@@ -114,15 +110,13 @@ struct Avx512Vnni {
       const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
       return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(ab, cd));
     }
-    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
-      const __m512i zero = _mm512_set1_epi16(static_cast<int16_t>(z));
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
+      const __m512i lowest = _mm512_min_epu16(_mm512_min_epu16(a, b), _mm512_min_epu16(c, d));
+      near = _mm512_cmplt_epu16_mask(lowest, _mm512_set1_epi32(limit)) != 0;  // (the high halves: below 0, never)
       // Words of a and b, of c and d, in turns.
       constexpr __mmask32 kOdd = 0xAAAAAAAA;
-      const __m512i low = _mm512_min_epu16(_mm512_mask_blend_epi16(kOdd, a, _mm512_slli_epi32(b, 16)),
-                                           _mm512_mask_blend_epi16(kOdd, c, _mm512_slli_epi32(d, 16)));
-      const __m512i ab = _mm512_adds_epi16(_mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(a, 16), b), zero);
-      const __m512i cd = _mm512_adds_epi16(_mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(c, 16), d), zero);
-      near = _mm512_cmple_epu16_mask(low, _mm512_set1_epi16(static_cast<int16_t>(limit))) != 0;
+      const __m512i ab = _mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(a, 16), b);
+      const __m512i cd = _mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(c, 16), d);
       const __m512i apart = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
       const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
       return _mm512_permutexvar_epi32(order, _mm512_shuffle_epi8(_mm512_packs_epi16(ab, cd), apart));

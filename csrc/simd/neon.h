@@ -95,15 +95,7 @@ struct Neon {
       vst1q_u8(p + 16, x.val[1]);
     }
     static Vec set(uint8_t x) { return {{vdupq_n_u8(x), vdupq_n_u8(x)}}; }
-    static Vec flip(Vec x, Vec y) { return {{veorq_u8(x.val[0], y.val[0]), veorq_u8(x.val[1], y.val[1])}}; }
-    template <bool Signed>
-    static Vec min(Vec x, Vec y) {
-      if constexpr (Signed)
-        return {{as_unsigned(vminq_s8(as_signed(x.val[0]), as_signed(y.val[0]))),
-                 as_unsigned(vminq_s8(as_signed(x.val[1]), as_signed(y.val[1])))}};
-      else
-        return {{vminq_u8(x.val[0], y.val[0]), vminq_u8(x.val[1], y.val[1])}};
-    }
+    static Vec add(Vec x, Vec y) { return {{vaddq_u8(x.val[0], y.val[0]), vaddq_u8(x.val[1], y.val[1])}}; }
     template <bool Signed>
     static Vec max(Vec x, Vec y) {
       if constexpr (Signed)
@@ -119,16 +111,15 @@ struct Neon {
       };
       return {{as_unsigned(vcombine_s8(eight(a), eight(b))), as_unsigned(vcombine_s8(eight(c), eight(d)))}};
     }
-    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
-      const int16x8_t zero = vdupq_n_s16(static_cast<int16_t>(z));
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
       uint16x8_t low = vdupq_n_u16(UINT16_MAX);
       auto eight = [&](I32 x) {
         const int16x8_t first = vreinterpretq_s16_s32(x.val[0]), second = vreinterpretq_s16_s32(x.val[1]);
         low = vminq_u16(low, vreinterpretq_u16_s16(vuzp1q_s16(first, second)));
-        return vqmovn_s16(vqaddq_s16(vuzp2q_s16(first, second), zero));
+        return vqmovn_s16(vuzp2q_s16(first, second));
       };
       const Vec codes = {{as_unsigned(vcombine_s8(eight(a), eight(b))), as_unsigned(vcombine_s8(eight(c), eight(d)))}};
-      near = vminvq_u16(low) <= limit;
+      near = vminvq_u16(low) < limit;
       return codes;
     }
     static Vec lookup(const uint8_t* table, Vec x) { return {{entries(table, x.val[0]), entries(table, x.val[1])}}; }

@@ -29,12 +29,11 @@
 //                       one of a kernel orders them before whatever the thread stores next
 // Codes is the nested struct of whole vectors of 8-bit codes, for kernels that only move or compare them:
 //   kCount              4 * kLanes codes in a Vec
-//   load, store, set, flip (exclusive or)
-//   min, max<Signed>    of bytes, signed or unsigned
+//   load, store, set, add (wrapping)
+//   max<Signed>         of bytes, signed or unsigned
 //   narrow(a, b, c, d, z)  four I32, in this order, each saturated to int16, z added saturating, then saturated to int8
-//   narrow_fixed(a, b, c, d, z, limit, near)  the same of the high halves; sets near where any low half, unsigned, is
-//   at
-//                       most limit
+//   narrow_fixed(a, b, c, d, limit, near)  the same of the high halves, without z; sets near where any low half,
+//                       unsigned, is below limit
 //   lookup(table, x)    table[x]: 256 bytes, x unsigned
 // Float operations round once each; nothing here fuses a multiplication with an addition.
 #pragma once
@@ -163,12 +162,8 @@ struct Scalar {
     static Vec set(uint8_t x) {
       return each([&](int) { return x; });
     }
-    static Vec flip(Vec x, Vec y) {
-      return each([&](int i) { return x.v[i] ^ y.v[i]; });
-    }
-    template <bool Signed>
-    static Vec min(Vec x, Vec y) {
-      return each([&](int i) { return code<Signed>(x.v[i]) < code<Signed>(y.v[i]) ? x.v[i] : y.v[i]; });
+    static Vec add(Vec x, Vec y) {
+      return each([&](int i) { return x.v[i] + y.v[i]; });
     }
     template <bool Signed>
     static Vec max(Vec x, Vec y) {
@@ -178,13 +173,13 @@ struct Scalar {
       const I32 all[] = {a, b, c, d};
       return each([&](int i) { return within<int8_t>(within<int16_t>(all[i / kLanes].v[i % kLanes]) + z); });
     }
-    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, int32_t z, uint16_t limit, bool& near) {
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
       const I32 all[] = {a, b, c, d};
       near = false;
       return each([&](int i) {
         const int32_t x = all[i / kLanes].v[i % kLanes];
-        near |= static_cast<uint16_t>(x) <= limit;
-        return within<int8_t>(within<int16_t>((x >> 16) + z));
+        near |= static_cast<uint16_t>(x) < limit;
+        return within<int8_t>(x >> 16);
       });
     }
     static Vec lookup(const uint8_t* table, Vec x) {
