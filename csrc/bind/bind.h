@@ -29,6 +29,10 @@ py::object to_python(DType t);  // the singleton of that name
 py::dtype numpy_dtype(DType t);
 py::tuple to_tuple(const Shape& shape);
 
+// A float32 array for a result, uninitialised; strides in elements. Large ones live in Storage, whose blocks are
+// reused.
+py::array float_result(const Shape& shape, const Shape& strides);
+
 // The tensor's integers as an ndarray that shares its memory, read-only unless asked otherwise.
 py::array as_array(const QTensor& q, bool writable = false);
 // A tensor over the array's memory, which it keeps alive. TypeError unless the array has the dtype's

@@ -6,15 +6,11 @@
 namespace octensor::bind {
 namespace {
 
-using ops::Pair;
-
 py::array dequantize(const QTensor& q) {
   const bool last = !q.is_dense(Layout::contiguous) && q.is_dense(Layout::channels_last);
   const Shape strides = dense_strides(q.shape(), last ? Layout::channels_last : Layout::contiguous);
-  Shape bytes = strides;
-  for (auto& s : bytes) s *= sizeof(float);
-  py::array_t<float> out(q.shape(), bytes);
-  float* data = out.mutable_data();
+  py::array out = float_result(q.shape(), strides);
+  auto* data = static_cast<float*>(out.mutable_data());
   py::gil_scoped_release unlocked;
   const DefaultFloatEnvironment environment;
   ops::dequantize(q, data, strides);
@@ -89,8 +85,8 @@ py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool re
           "] (in_features of the weight), got ", to_text(view.shape));
   Shape shape = view.shape;
   shape.back() = packed.matrix().columns;
-  py::array_t<float> out(shape);
-  float* data = out.mutable_data();
+  py::array out = float_result(shape, dense_strides(shape, Layout::contiguous));
+  auto* data = static_cast<float*>(out.mutable_data());
   {
     py::gil_scoped_release unlocked;
     const DefaultFloatEnvironment environment;
@@ -267,13 +263,14 @@ ValueError
       py::arg("input"), py::arg("packed"), py::arg("qparams").none(false), py::arg("relu") = false, Unlocked(),
       "Convolution of ``x [N, C, ...]``, requantized; padding is real 0. The result is channels-last.");
 
-  m.def("max_pool2d", &ops::max_pool2d, py::arg("input"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
-        py::arg("dilation"), py::arg("ceil_mode"), Unlocked(), "Largest code of each window; same parameters.");
-  m.def("avg_pool2d", &ops::avg_pool2d, py::arg("input"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
+  m.def("max_pool", &ops::max_pool, py::arg("input"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
+        py::arg("dilation"), py::arg("ceil_mode"), Unlocked(),
+        "Largest code of each window, over 1 to 3 spatial axes; same parameters.");
+  m.def("avg_pool", &ops::avg_pool, py::arg("input"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
         py::arg("ceil_mode"), py::arg("count_include_pad"), py::arg("divisor_override"), Unlocked(),
-        "``round_half_even(sum(q - z) / divisor) + z`` of each window; same parameters.");
-  m.def("adaptive_avg_pool2d", &ops::adaptive_avg_pool2d, py::arg("input"), py::arg("output_size"), Unlocked(),
-        "Mean over windows that cut the input into output_size parts; None keeps a size.");
+        "``round_half_even(sum(q - z) / divisor) + z`` of each window, over 1 to 3 spatial axes; same parameters.");
+  m.def("adaptive_avg_pool", &ops::adaptive_avg_pool, py::arg("input"), py::arg("output_size"), Unlocked(),
+        "Mean over windows that cut 1 to 3 spatial axes into output_size parts; None keeps a size.");
   m.def(
       "cat", [](const std::vector<QTensor>& xs, int64_t dim, QParamsArg q) { return ops::cat(xs, dim, q); },
       py::arg("tensors"), py::arg("dim"), py::arg("qparams").none(false), Unlocked(),
