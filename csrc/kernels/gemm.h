@@ -16,32 +16,39 @@
 #include "kernels/gemm_mixed.h"
 #include "kernels/real_epilogue.h"
 #include "kernels/requantize.h"
+#include "kernels/rounding.h"
 #include "kernels/tile.h"
 
 namespace octensor::kernels {
 
-// Codes of all rows for the V vectors of columns from j on; the last vector may be part of one.
+// Codes of all rows for columns [j, j + columns) of one panel, two rows at a time.
 template <class S>
 void codes_epilogue(const GemmArgs& g, const int32_t* sums, int64_t j, int64_t columns) {
+  using Codes = typename S::Codes;
+  static_assert(Codes::kCount == 2 * S::kPanel);
   const Requantize& r = g.requantize;
-  const typename S::F32 lo = S::fset(r.lo), hi = S::fset(r.hi);
-  const typename S::I32 zero = S::set(r.zero_point);
-  for (int64_t c = 0; c < columns; c += S::kLanes) {
-    const typename S::I32 bias = S::load(r.bias + j + c);
-    const typename S::F32 multiplier = S::fload(r.multiplier + j + c);
-    const int64_t left = columns - c;
-    uint8_t* out = g.codes + j + c;
-    const int32_t* from = sums + c;
-    for (int64_t i = 0; i < g.rows; ++i, out += g.ldc, from += S::kPanel) {
-      const typename S::I32 codes = requantize_vector<S>(S::add(S::load(from), bias), multiplier, lo, hi, zero);
-      if (left >= S::kLanes) {
-        S::store_codes(out, codes);
-      } else {
-        uint8_t part[S::kLanes];
-        S::store_codes(part, codes);
-        for (int64_t t = 0; t < left; ++t) out[t] = part[t];
-      }
+  const Narrow<S> narrow(r.lo, r.hi, r.zero_point);
+  const int64_t second = columns > S::kLanes ? S::kLanes : 0;  // a panel of one vector has it twice
+  const typename S::F32 hi = S::fset(r.hi), m0 = S::fload(r.multiplier + j), m1 = S::fload(r.multiplier + j + second);
+  const typename S::I32 b0 = S::load(r.bias + j), b1 = S::load(r.bias + j + second);
+  auto code = [&](const int32_t* sum, typename S::I32 bias, typename S::F32 multiplier) [[gnu::always_inline]] {
+    // Below int32 `fixed` gives its end, which narrowing saturates.
+    return S::fixed(S::fmin(S::fmul(S::to_float(S::add(S::load(sum), bias)), multiplier), hi));
+  };
+  uint8_t* out = g.codes + j;
+  for (int64_t i = 0; i < g.rows; i += 2, out += 2 * g.ldc) {
+    const bool pair = i + 1 < g.rows;
+    const int32_t *x = sums + i * S::kPanel, *y = pair ? x + S::kPanel : x;
+    const typename Codes::Vec codes =
+        narrow.codes(code(x, b0, m0), code(x + second, b1, m1), code(y, b0, m0), code(y + second, b1, m1));
+    if (pair && columns == S::kPanel) {
+      Codes::store_halves(out, out + g.ldc, codes);
+      continue;
     }
+    uint8_t part[Codes::kCount];
+    Codes::store(part, codes);
+    copy_codes(out, part, columns);
+    if (pair) copy_codes(out + g.ldc, part + S::kPanel, columns);
   }
 }
 

@@ -131,6 +131,10 @@ struct Avx2 {
     static constexpr int kCount = 32;
     static Vec load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static void store(uint8_t* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(x));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm256_extracti128_si256(x, 1));
+    }
     static Vec set(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
     static Vec add(Vec x, Vec y) { return _mm256_add_epi8(x, y); }
     template <bool Signed>

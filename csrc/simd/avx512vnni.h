@@ -96,6 +96,10 @@ struct Avx512Vnni {
     static constexpr int kCount = 64;
     static Vec load(const uint8_t* p) { return _mm512_loadu_si512(p); }
     static void store(uint8_t* p, Vec x) { _mm512_storeu_si512(p, x); }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(x));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), _mm512_extracti64x4_epi64(x, 1));
+    }
     static Vec set(uint8_t x) { return _mm512_set1_epi8(static_cast<char>(x)); }
     static Vec add(Vec x, Vec y) { return _mm512_add_epi8(x, y); }
     template <bool Signed>

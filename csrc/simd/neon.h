@@ -94,6 +94,10 @@ struct Neon {
       vst1q_u8(p, x.val[0]);
       vst1q_u8(p + 16, x.val[1]);
     }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      vst1q_u8(p, x.val[0]);
+      vst1q_u8(q, x.val[1]);
+    }
     static Vec set(uint8_t x) { return {{vdupq_n_u8(x), vdupq_n_u8(x)}}; }
     static Vec add(Vec x, Vec y) { return {{vaddq_u8(x.val[0], y.val[0]), vaddq_u8(x.val[1], y.val[1])}}; }
     template <bool Signed>

@@ -30,7 +30,7 @@
 //                       one of a kernel orders them before whatever the thread stores next
 // Codes is the nested struct of whole vectors of 8-bit codes, for kernels that only move or compare them:
 //   kCount              4 * kLanes codes in a Vec
-//   load, store, set, add (wrapping)
+//   load, store, set, add (wrapping); store_halves (each half to a place of its own)
 //   max<Signed>         of bytes, signed or unsigned
 //   narrow(a, b, c, d, z)  four I32, in this order, each saturated to int16, z added saturating, then saturated to int8
 //   narrow_fixed(a, b, c, d, limit, near)  the same of the high halves, without z; sets near where any low half,
@@ -160,6 +160,10 @@ struct Scalar {
       return x;
     }
     static void store(uint8_t* p, Vec x) { std::memcpy(p, x.v, sizeof x.v); }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      std::memcpy(p, x.v, kCount / 2);
+      std::memcpy(q, x.v + kCount / 2, kCount / 2);
+    }
     static Vec set(uint8_t x) {
       return each([&](int) { return x; });
     }
