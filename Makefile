@@ -11,7 +11,7 @@
 #   make test-sanitize  run the suite on a build with the address and undefined-behaviour sanitizers
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
 #   make coverage       write docs/coverage.md anew from the tests' marks
-#   make bench          bench/gemm.py
+#   make bench          octensor bench, beside other runtimes    (BENCH_ARGS="conv --threads 1,2 --json out.json")
 #   make clean          remove all of the above
 #
 # OCTENSOR_TEST_PROFILE=default|thorough|emulated chooses how many examples the property tests draw.
@@ -75,8 +75,8 @@ parity: .venv/parity/installed
 coverage: .venv/test/installed
 	.venv/test/bin/python scripts/coverage.py
 
-bench: .venv/bench/installed
-	.venv/bench/bin/python bench/gemm.py $(BENCH_ARGS)
+bench: .venv/peers/installed
+	.venv/peers/bin/octensor bench $(BENCH_ARGS)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .

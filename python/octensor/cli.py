@@ -1,4 +1,7 @@
-"""The command `octensor`: `octensor info` tells what this installation is and what it runs on."""
+"""The command `octensor`.
+
+`octensor info` tells what this installation is and what it runs on, `octensor bench` how fast it is.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Sequence
 import octensor
 
 from .backends import cpu
+from .bench import command as bench
 
 
 def info() -> str:
@@ -32,8 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=octensor.__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="print the version, the CPU, the instruction sets and the threads")
-    parser.parse_args(arguments)
+    bench.add_arguments(commands.add_parser("bench", help="measure octensor beside other runtimes"))
+    options = parser.parse_args(arguments)
     try:
+        if options.command == "bench":
+            return bench.main(options)
         print(info())
     except ValueError as error:  # OCTENSOR_ISA names a set that this CPU does not have
         print(f"octensor: {error}", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""The command line of the bench: `octensor bench --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from octensor import _C
+
+from . import cases, peers
+from .cases import Case, Network
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe what `octensor bench` takes."""
+    groups = [*cases.GROUPS, "network", "all"]
+    parser.add_argument("group", nargs="*", default=[], metavar="GROUP", help=f"{', '.join(groups)} (default: gemm)")
+    parser.add_argument(
+        "--peers",
+        default="all",
+        help=f"comma-separated: {', '.join(n for n in peers.PEERS if n != 'octensor')}; all; none",
+    )
+    parser.add_argument("--threads", default="1", help="comma-separated numbers of threads, each a run of its own")
+    parser.add_argument("--shapes", default=None, help="comma-separated, instead of the group's table: MxNxK, ...")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each contender is timed")
+    parser.add_argument("--isa", default=None, help="instruction set for octensor; avx2 also holds the peers to it")
+    parser.add_argument("--full", action="store_true", help="also a column for every contender")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write every figure there")
+    parser.add_argument("--chart", type=Path, default=None, metavar="FILE", help="draw them (PNG; needs matplotlib)")
+    parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="write the tables there")
+
+
+def chosen_cases(groups: list[str], shapes: str | None) -> list[tuple[str, Case | Network]]:
+    """Look up what to measure.
+
+    Raises
+    ------
+    ValueError
+        For a group or a shape that does not exist; for shapes of several groups.
+    """
+    every = [*cases.GROUPS, "network"]
+    names = every if "all" in groups else groups or ["gemm"]
+    for name in names:
+        if name not in every:
+            raise ValueError(f"group {name!r}: expected one of {', '.join([*every, 'all'])}")
+    if shapes is not None:
+        if len(names) != 1 or names[0] == "network":
+            raise ValueError("--shapes: expected one group (not network) beside it")
+        return [(names[0], cases.parse_shape(names[0], text.strip())) for text in shapes.split(",")]
+    found: list[tuple[str, Case | Network]] = []
+    for name in names:
+        if name == "network":
+            found.append((name, Network("ResNet-50 convolutions", cases.resnet50())))
+        else:
+            found += [(name, case) for case in cases.GROUPS[name]]
+    return found
+
+
+def chosen_peers(text: str) -> list[str]:
+    """Names of peers.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none.
+    """
+    known = [name for name in peers.PEERS if name != "octensor"]
+    if text in ("all", "none"):
+        return known if text == "all" else []
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--peers: {name!r}: expected all, none or some of {', '.join(known)}")
+    return names
+
+
+def thread_counts(text: str) -> list[int]:
+    """Read "1,2".
+
+    Raises
+    ------
+    ValueError
+        Unless all are positive integers.
+    """
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in text.split(",")):
+        raise ValueError(f"--threads {text!r}: expected positive integers joined by commas, such as 1,2")
+    return [int(part) for part in text.split(",")]
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the bench; return the exit status."""
+    from . import report, run
+
+    try:
+        if options.rounds < 1:
+            raise ValueError(f"--rounds {options.rounds}: expected a positive integer")
+        todo = chosen_cases(options.group, options.shapes)
+        names, threads = chosen_peers(options.peers), thread_counts(options.threads)
+        if options.isa:
+            _C.set_isa(options.isa)
+    except ValueError as error:
+        print(f"octensor bench: {error}", file=sys.stderr)
+        return 2
+
+    def progress(result: dict[str, object]) -> None:
+        print(f"  {result['group']} {result['case']}, {result['threads']} thread(s)", file=sys.stderr, flush=True)
+
+    document = run.collect(todo, names, threads, options.rounds, progress)
+    document["command"] = ["octensor", *sys.argv[1:]]
+    report.show(document, options.full)
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return 0
