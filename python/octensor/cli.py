@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "bench":
-            return bench.main(options)
+            return bench.main(options, sys.argv[1:] if arguments is None else arguments)
         print(info())
     except ValueError as error:  # OCTENSOR_ISA names a set that this CPU does not have
         print(f"octensor: {error}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from octensor import _C
@@ -89,9 +90,9 @@ def thread_counts(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def main(options: argparse.Namespace) -> int:
-    """Run the bench; return the exit status."""
-    from . import report, run
+def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Run the bench with parsed options (and the arguments they came from); return the exit status."""
+    from . import mask, report, run
 
     try:
         if options.rounds < 1:
@@ -100,7 +101,11 @@ def main(options: argparse.Namespace) -> int:
         names, threads = chosen_peers(options.peers), thread_counts(options.threads)
         if options.isa:
             _C.set_isa(options.isa)
-    except ValueError as error:
+        if mask.needed(options.isa, names):
+            if mask.available():
+                mask.restart(names, arguments)
+            print("octensor bench: the peers use all that this CPU has: see octensor.bench.mask", file=sys.stderr)
+    except (ValueError, RuntimeError) as error:
         print(f"octensor bench: {error}", file=sys.stderr)
         return 2
 
@@ -108,7 +113,7 @@ def main(options: argparse.Namespace) -> int:
         print(f"  {result['group']} {result['case']}, {result['threads']} thread(s)", file=sys.stderr, flush=True)
 
     document = run.collect(todo, names, threads, options.rounds, progress)
-    document["command"] = ["octensor", *sys.argv[1:]]
+    document["command"] = ["octensor", *arguments]
     report.show(document, options.full)
     if options.json:
         options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
