@@ -92,7 +92,7 @@ def thread_counts(text: str) -> list[int]:
 
 def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Run the bench with parsed options (and the arguments they came from); return the exit status."""
-    from . import mask, report, run
+    from . import markdown, mask, report, run
 
     try:
         if options.rounds < 1:
@@ -117,4 +117,6 @@ def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     report.show(document, options.full)
     if options.json:
         options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(markdown.render(document), encoding="utf-8")
     return 0
