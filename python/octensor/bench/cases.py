@@ -7,7 +7,7 @@ written (GB/s), whatever type a float peer moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -258,23 +258,33 @@ class Network:
         return sum(layer.work for layer in self.layers)
 
 
-def sweeps() -> dict[str, tuple[Gemm | Conv, ...]]:
+@dataclass(frozen=True)
+class Job:
+    """A case to measure, under the name of its group; `at` where it lies on a sweep."""
+
+    group: str
+    case: Case | Network
+    at: int | None = None
+
+
+def sweeps() -> dict[str, list[Job]]:
     """Lines along which cost should grow as the work, for charts that show cliffs."""
     steps = sorted({*range(1, 17), *range(20, 65, 4), *range(72, 129, 8), *range(144, 513, 16)})
     images = (*range(4, 33), *range(36, 65, 4), 72, 80, 96, 112)
     channels = (*range(1, 17), *range(20, 65, 4), *range(72, 257, 8))
-    return {
-        "M": tuple(Gemm(m, 512, 512) for m in steps),
-        "N": tuple(Gemm(128, n, 512) for n in steps),
-        "K": tuple(Gemm(128, 512, k) for k in steps),
-        "M, one column panel": tuple(Gemm(m, 16, 512) for m in steps),
-        "channels 3x3": tuple(Conv(3, c, c, 28) for c in channels),
-        "channels 1x1": tuple(Conv(1, c, c, 28) for c in channels),
-        "channels dw": tuple(Conv(3, c, c, 28, 1, c) for c in channels[1:]),
-        "image 3x3": tuple(Conv(3, 64, 64, s) for s in images),
-        "image 3x3 s2": tuple(Conv(3, 64, 64, s, 2) for s in images),
-        "image dw": tuple(Conv(3, 64, 64, s, 1, 64) for s in images),
+    lines: dict[str, tuple[Callable[[int], Case], Sequence[int]]] = {
+        "M": (lambda m: Gemm(m, 512, 512), steps),
+        "N": (lambda n: Gemm(128, n, 512), steps),
+        "K": (lambda k: Gemm(128, 512, k), steps),
+        "M narrow": (lambda m: Gemm(m, 16, 512), steps),
+        "channels 1x1": (lambda c: Conv(1, c, c, 28), channels),
+        "channels 3x3": (lambda c: Conv(3, c, c, 28), channels),
+        "channels dw": (lambda c: Conv(3, c, c, 28, 1, c), channels[1:]),
+        "image 3x3": (lambda size: Conv(3, 64, 64, size), images),
+        "image 3x3 s2": (lambda size: Conv(3, 64, 64, size, 2), images),
+        "image dw": (lambda size: Conv(3, 64, 64, size, 1, 64), images),
     }
+    return {name: [Job(f"sweep {name}", make(at), at) for at in values] for name, (make, values) in lines.items()}
 
 
 def parse_shape(group: str, text: str) -> Case:

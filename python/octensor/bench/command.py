@@ -11,20 +11,25 @@ from pathlib import Path
 from octensor import _C
 
 from . import cases, peers
-from .cases import Case, Network
+from .cases import Job, Network
+
+_NAMES = [*cases.GROUPS, "network", "sweep", "all"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe what `octensor bench` takes."""
-    groups = [*cases.GROUPS, "network", "all"]
-    parser.add_argument("group", nargs="*", default=[], metavar="GROUP", help=f"{', '.join(groups)} (default: gemm)")
+    parser.add_argument("group", nargs="*", metavar="GROUP", help=f"{', '.join(_NAMES)} (default: gemm)")
     parser.add_argument(
         "--peers",
         default="all",
         help=f"comma-separated: {', '.join(n for n in peers.PEERS if n != 'octensor')}; all; none",
     )
     parser.add_argument("--threads", default="1", help="comma-separated numbers of threads, each a run of its own")
-    parser.add_argument("--shapes", default=None, help="comma-separated, instead of the group's table: MxNxK, ...")
+    parser.add_argument(
+        "--shapes",
+        default=None,
+        help="comma-separated, instead of the group's table: MxNxK, ...; for sweep, names of lines",
+    )
     parser.add_argument("--rounds", type=int, default=9, help="how often each contender is timed")
     parser.add_argument("--isa", default=None, help="instruction set for octensor; avx2 also holds the peers to it")
     parser.add_argument("--full", action="store_true", help="also a column for every contender")
@@ -33,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="write the tables there")
 
 
-def chosen_cases(groups: list[str], shapes: str | None) -> list[tuple[str, Case | Network]]:
+def chosen_jobs(groups: Sequence[str], shapes: str | None) -> list[Job]:
     """Look up what to measure.
 
     Raises
@@ -41,22 +46,32 @@ def chosen_cases(groups: list[str], shapes: str | None) -> list[tuple[str, Case 
     ValueError
         For a group or a shape that does not exist; for shapes of several groups.
     """
-    every = [*cases.GROUPS, "network"]
-    names = every if "all" in groups else groups or ["gemm"]
+    names = [*cases.GROUPS, "network"] if "all" in groups else groups or ["gemm"]
     for name in names:
-        if name not in every:
-            raise ValueError(f"group {name!r}: expected one of {', '.join([*every, 'all'])}")
-    if shapes is not None:
-        if len(names) != 1 or names[0] == "network":
-            raise ValueError("--shapes: expected one group (not network) beside it")
-        return [(names[0], cases.parse_shape(names[0], text.strip())) for text in shapes.split(",")]
-    found: list[tuple[str, Case | Network]] = []
+        if name not in _NAMES:
+            raise ValueError(f"group {name!r}: expected one of {', '.join(_NAMES)}")
+    if shapes is not None and (len(names) != 1 or names[0] == "network"):
+        raise ValueError("--shapes: expected one group (not network) beside it")
+    wanted = None if shapes is None else [text.strip() for text in shapes.split(",")]
+    found: list[Job] = []
     for name in names:
         if name == "network":
-            found.append((name, Network("ResNet-50 convolutions", cases.resnet50())))
+            found.append(Job(name, Network("ResNet-50 convolutions", cases.resnet50())))
+        elif name == "sweep":
+            found += _sweep(wanted)
+        elif wanted is not None:
+            found += [Job(name, cases.parse_shape(name, text)) for text in wanted]
         else:
-            found += [(name, case) for case in cases.GROUPS[name]]
+            found += [Job(name, case) for case in cases.GROUPS[name]]
     return found
+
+
+def _sweep(wanted: list[str] | None) -> list[Job]:
+    lines = cases.sweeps()
+    for name in wanted or []:
+        if name not in lines:
+            raise ValueError(f"--shapes: {name!r}: expected some of {', '.join(lines)}")
+    return [job for name in wanted or lines for job in lines[name]]
 
 
 def chosen_peers(text: str) -> list[str]:
@@ -92,12 +107,12 @@ def thread_counts(text: str) -> list[int]:
 
 def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Run the bench with parsed options (and the arguments they came from); return the exit status."""
-    from . import markdown, mask, report, run
+    from . import chart, markdown, mask, report, run
 
     try:
         if options.rounds < 1:
             raise ValueError(f"--rounds {options.rounds}: expected a positive integer")
-        todo = chosen_cases(options.group, options.shapes)
+        jobs = chosen_jobs(options.group, options.shapes)
         names, threads = chosen_peers(options.peers), thread_counts(options.threads)
         if options.isa:
             _C.set_isa(options.isa)
@@ -112,11 +127,17 @@ def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     def progress(result: dict[str, object]) -> None:
         print(f"  {result['group']} {result['case']}, {result['threads']} thread(s)", file=sys.stderr, flush=True)
 
-    document = run.collect(todo, names, threads, options.rounds, progress)
+    document = run.collect(jobs, names, threads, options.rounds, progress)
     document["command"] = ["octensor", *arguments]
     report.show(document, options.full)
     if options.json:
         options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    if options.chart:
+        try:
+            chart.draw(document, options.chart)
+        except ImportError as error:
+            print(f"octensor bench: --chart: {error} (pip install octensor[bench])", file=sys.stderr)
+            return 1
     if options.markdown:
         options.markdown.write_text(markdown.render(document), encoding="utf-8")
     return 0

@@ -35,7 +35,7 @@ def rows(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
         if own is None:
             continue
         ratios = result["ratios"]
-        line = [result["case"], number(own["ms"]["median"]) + ("" if own["exact"] else " INEXACT")]
+        line = [result["case"], number(own["ms"]["median"]) + (" INEXACT" if own["exact"] is False else "")]
         line += [number(own["ms"]["minimum"]), number(own["rate"]), main_share(result)]
         for kind in ("best exact", "best"):
             best = ratios.get(kind)

@@ -17,7 +17,7 @@ import octensor as ot
 from octensor import _C
 
 from . import operands, peers, timing
-from .cases import Case, Conv, Elementwise, Gemm, Int4, Network, Pool
+from .cases import Case, Conv, Elementwise, Gemm, Int4, Job, Network, Pool
 from .ceilings import Ceiling, Yardstick
 from .peers import Peer, Runner, Variant
 
@@ -51,10 +51,11 @@ class Bench:
             except ImportError as error:
                 self.skipped[name] = str(error)
 
-    def measure(self, group: str, case: Case | Network) -> dict[str, Any]:
+    def measure(self, job: Job) -> dict[str, Any]:
         """Time octensor, the peers and the ceilings on one case."""
+        case = job.case
         built, entries, skipped = self._build(case)
-        ceilings = {f"ceiling {c.name}": c for c in self._ceilings(case)}
+        ceilings = {f"ceiling {c.name}": c for c in ([] if job.at else self._ceilings(case))}
         contenders: dict[str, Callable[[], object]] = {name: runner.call for name, runner in built.items()}
         contenders |= {name: ceiling.call for name, ceiling in ceilings.items()}
         seconds = timing.interleave(contenders, self.rounds)
@@ -64,8 +65,8 @@ class Bench:
             entry["ms"] = {"median": spread.median, "minimum": spread.minimum, "q1": spread.q1, "q3": spread.q3}
             entry["noise"] = spread.noise
             entry["rate"] = case.work / spread.median / 1e6
-        result: dict[str, Any] = {"group": group, "case": case.name, "threads": self.threads, "unit": case.unit}
-        result |= {"work": case.work, "entries": entries, "skipped": skipped}
+        result: dict[str, Any] = {"group": job.group, "case": case.name, "threads": self.threads}
+        result |= {"unit": case.unit, "at": job.at, "work": case.work, "entries": entries, "skipped": skipped}
         result["ceilings"] = {c.name: c.work / statistics.median(seconds[name]) / 1e9 for name, c in ceilings.items()}
         own = next((e for e in entries if e["peer"] == OWN), None)
         if own is not None:
@@ -83,15 +84,12 @@ class Bench:
         for peer, name, variants in self._variants(case):
             try:
                 runners = [variant.build(one) for variant, one in zip(variants, data, strict=True)]
-                agrees = all(_agrees(runner, one) for runner, one in zip(runners, data, strict=True))
-                exact = agrees and self._probe(variants[0], case)
+                exact = self._exact(variants, runners, data, case)
             except Exception as error:  # peers refuse in their own ways: the reason is reported
                 skipped[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 continue
             built[name] = runners[0] if len(runners) == 1 else Runner(_sequence([r.call for r in runners]))
-            precision = variants[0].precision
-            entries.append({"name": name, "peer": peer, "precision": precision})
-            entries[-1]["exact"] = exact if precision != "fp32" else None
+            entries.append({"name": name, "peer": peer, "precision": variants[0].precision, "exact": exact})
         if isinstance(case, Int4) and not any(e["precision"] == "int4" and e["peer"] == OWN for e in entries):
             skipped["octensor int4"] = "this octensor has no 4-bit product"
         return built, entries, skipped
@@ -104,10 +102,19 @@ class Bench:
                 if all(name in choice for choice in choices):
                     yield peer.name, name, [choice[name] for choice in choices]
 
+    def _exact(
+        self, variants: list[Variant], runners: list[Runner], data: list[operands.Data], case: Case | Network
+    ) -> bool | None:
+        """Whether integer results are right; None for floats and where there is nothing to compare with."""
+        if variants[0].precision == "fp32" or not all(one.result.size for one in data):
+            return None
+        agrees = all(_agrees(runner, one) for runner, one in zip(runners, data, strict=True))
+        return agrees and self._probe(variants[0], case)
+
     def _probe(self, variant: Variant, case: Case | Network) -> bool:
         """Whether all-255 activations times all-127 weights come out right."""
         small: Gemm | Conv
-        if variant.precision == "fp32" or not isinstance(case, Gemm | Conv):
+        if not isinstance(case, Gemm | Conv):
             return True
         if isinstance(case, Gemm):
             small = replace(case, m=min(case.m, 8), n=min(case.n, 64), k=256)
@@ -149,7 +156,7 @@ def machine() -> dict[str, Any]:
 
 
 def collect(
-    cases: Sequence[tuple[str, Case | Network]],
+    jobs: Sequence[Job],
     names: Sequence[str],
     threads: Sequence[int],
     rounds: int,
@@ -159,7 +166,7 @@ def collect(
 
     Parameters
     ----------
-    cases : sequence of (group, case)
+    jobs : sequence of Job
     names : sequence of str
         Peers.
     threads : sequence of int
@@ -172,8 +179,8 @@ def collect(
     for count in threads:
         bench = Bench(names, count, rounds)
         versions |= {peer.name: peer.version for peer in bench.peers}
-        for group, case in cases:
-            results.append(bench.measure(group, case))
+        for job in jobs:
+            results.append(bench.measure(job))
             progress(results[-1])
     document = {"schema": SCHEMA, "octensor": ot.__version__, "isa": _C.get_isa(), "machine": machine()}
     return document | {"rounds": rounds, "peers": versions, "results": results, "summary": summarise(results)}

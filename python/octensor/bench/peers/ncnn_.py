@@ -6,6 +6,7 @@ because they have no other form.
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,18 +80,17 @@ def _layer(case: Gemm | Conv, data: Data, integer: bool) -> str:
 
 def _weights(case: Gemm | Conv, data: Data, integer: bool) -> bytes:
     if not integer:
-        return np.uint32(0).tobytes() + data.w_float.tobytes()
-    codes = data.w.tobytes()
+        return struct.pack("<I", 0) + data.w_float.tobytes()
     channels = case.groups if isinstance(case, Conv) and case.groups > 1 else len(data.w)
-    scales = [np.full(channels, 1 / W_SCALE, np.float32), np.float32([1 / X_SCALE])]
+    scales = [1 / W_SCALE] * channels + [1 / X_SCALE]
     if isinstance(case, Conv):
-        scales.append(np.float32([1 / data.out_scale]))
-    padded = codes + bytes(-len(codes) % 4)
-    return np.uint32(_INT8_TAG).tobytes() + padded + b"".join(s.tobytes() for s in scales)
+        scales.append(1 / data.out_scale)
+    codes = data.w.tobytes()
+    return struct.pack("<I", _INT8_TAG) + codes + bytes(-len(codes) % 4) + struct.pack(f"<{len(scales)}f", *scales)
 
 
 def _codes(case: Gemm | Conv, data: Data, output: np.ndarray) -> np.ndarray:
-    """The result as u8 codes, channels last; clamped where ncnn's int8 is, at -127."""
+    """Give the result as u8 codes, channels last."""
     if isinstance(case, Gemm):
         output = np.rint(output / np.float32(data.out_scale))
     else:

@@ -74,7 +74,8 @@ class OpenVino:
 
     def _model(self, case: Gemm | Conv | Pool, data: Data, mode: str) -> bytes:
         make, array = self._onnx.helper, self._onnx.numpy_helper.from_array
-        nodes, constants = [], []
+        nodes: list[Any] = []
+        constants: list[Any] = []
         static, image = mode == "static", not isinstance(case, Gemm)
         last = "x"
 
