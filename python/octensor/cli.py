@@ -9,8 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import octensor
-
+from . import _C
 from .backends import cpu
 from .bench import command as bench
 
@@ -21,7 +20,7 @@ def info() -> str:
     sets = [name if supported else f"({name})" for name, supported in cpu.isa_list()]
     return "\n".join(
         (
-            f"octensor          {octensor.__version__}",
+            f"octensor          {_C.__version__}",
             f"cpu features      {' '.join(features) or 'none of those asked for'}",
             f"instruction sets  {' '.join(sets)}",
             f"in use            {cpu.get_isa()}",
@@ -33,7 +32,7 @@ def info() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="octensor", description="Quantized neural networks on CPUs.")
-    parser.add_argument("--version", action="version", version=octensor.__version__)
+    parser.add_argument("--version", action="version", version=_C.__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="print the version, the CPU, the instruction sets and the threads")
     bench.add_arguments(commands.add_parser("bench", help="measure octensor beside other runtimes"))

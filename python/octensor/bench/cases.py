@@ -48,8 +48,8 @@ class Dynamic(Gemm):
 
 
 @dataclass(frozen=True)
-class Int4(Gemm):
-    """Signed 4-bit weights, a scale to each group of `group` values of K."""
+class Int4(Dynamic):
+    """A dynamic layer with signed 4-bit weights, a scale to each group of `group` values of K."""
 
     group: int = 32
 

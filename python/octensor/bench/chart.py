@@ -26,7 +26,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
         (group, threads, [r for r in document["results"] if (r["group"], r["threads"]) == (group, threads)])
         for group, threads in dict.fromkeys((r["group"], r["threads"]) for r in document["results"])
     ]
-    heights = [3.2 if results[0]["at"] else 1.2 + 0.55 * len(results) for _, _, results in panels]
+    heights = [3.6 if results[0]["at"] else 1.2 + 0.55 * len(results) for _, _, results in panels]
     figure, axes = pyplot.subplots(
         len(panels), 1, figsize=(_WIDTH, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
     )
@@ -68,14 +68,25 @@ def _bars(axis: Any, results: list[dict[str, Any]]) -> None:
 
 
 def _curve(axis: Any, results: list[dict[str, Any]]) -> None:
-    """Draw time per unit of work over the swept size: flat where cost grows as the work."""
-    for name in dict.fromkeys(e["name"] for r in results for e in r["entries"]):
-        points = [
-            (r["at"], e["ms"]["median"] / r["work"] * 1e9) for r in results for e in r["entries"] if e["name"] == name
-        ]
-        axis.plot(*zip(*points, strict=True), marker=".", linewidth=1, label=name)
-    axis.set_ylim(bottom=0)
+    """Draw time over the swept size, and as dashes what it would be if it grew exactly as the work."""
+    sizes = [r["at"] for r in results]
+    for index, name in enumerate(dict.fromkeys(e["name"] for r in results for e in r["entries"])):
+        spreads = {r["at"]: e["ms"] for r in results for e in r["entries"] if e["name"] == name}
+        axis.plot(spreads, [s["minimum"] for s in spreads.values()], color=f"C{index}", linewidth=1, label=name)
+        axis.plot(spreads, [s["median"] for s in spreads.values()], ".", color=f"C{index}", markersize=4)
+    last = results[-1]
+    fastest = min(e["ms"]["minimum"] for e in last["entries"])
+    axis.plot(
+        sizes,
+        [fastest * r["work"] / last["work"] for r in results],
+        "--",
+        color="grey",
+        linewidth=0.8,
+        label="as the work",
+    )
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
     axis.set_xlabel("size")
-    axis.set_ylabel("ms per G operations")
+    axis.set_ylabel("ms (line: minimum, dots: median)")
     axis.grid(alpha=0.3)
     axis.legend(fontsize="x-small")

@@ -34,7 +34,9 @@ def render(document: dict[str, Any], full: bool = True) -> str:
         parts.append(f"#### {group}, {threads} thread{'s' if threads > 1 else ''}")
         ceilings = {name: value for r in chosen for name, value in r["ceilings"].items()}
         unit = {"copy": "GB/s", "read once": "GB/s"}
-        parts.append("Ceilings: " + ", ".join(f"{n} {v:.0f} {unit.get(n, 'GOP/s')}" for n, v in ceilings.items()) + ".")
+        if ceilings:
+            text = ", ".join(f"{name} {value:.0f} {unit.get(name, 'GOP/s')}" for name, value in ceilings.items())
+            parts.append(f"Ceilings: {text}.")
         parts.append(table(*report.rows(chosen)))
         if full:
             title = f"Every contender, median ms ({chosen[0]['unit']}), * not exact"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cases import Case, Conv, Dynamic, Gemm, Lstm, Pool
+from .cases import Case, Conv, Dynamic, Gemm, Int4, Lstm, Pool
 
 X_SCALE, W_SCALE = 0.02, 0.01
 X_ZERO = OUT_ZERO = 128
@@ -104,7 +104,8 @@ def make(case: Case) -> Data:
     empty = np.empty(0, np.uint8)
     if isinstance(case, Gemm | Conv):
         x_shape, w_shape = _shapes(case)
-        x, w = rng.integers(0, 256, x_shape, dtype=np.uint8), rng.integers(-127, 128, w_shape, dtype=np.int8)
+        limit = 7 if isinstance(case, Int4) else 127
+        x, w = rng.integers(0, 256, x_shape, dtype=np.uint8), rng.integers(-limit, limit + 1, w_shape, dtype=np.int8)
         return _product(case, x, w, 0.8)
     if isinstance(case, Lstm):
         x = rng.integers(0, 256, (case.steps, case.batch, case.hidden), dtype=np.uint8)

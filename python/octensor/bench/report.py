@@ -95,7 +95,8 @@ def show(document: dict[str, Any], full: bool) -> None:
         chosen = [r for r in results if (r["group"], r["threads"]) == (group, threads)]
         title = f"{group}, {document['isa']}, {threads} thread(s)"
         ceilings = {name: value for r in chosen for name, value in r["ceilings"].items()}
-        title += "; ceilings: " + ", ".join(f"{name} {value:.0f}" for name, value in ceilings.items())
+        if ceilings:
+            title += "; ceilings: " + ", ".join(f"{name} {value:.0f}" for name, value in ceilings.items())
         _print_table(title, *rows(chosen))
         if full:
             _print_table(f"{group}: every contender, median ms ({chosen[0]['unit']}), * not exact", *full_rows(chosen))

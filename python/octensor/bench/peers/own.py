@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,26 +32,31 @@ class Octensor:
     """The instruction set is the process's; it is set before."""
 
     name = "octensor"
-    version = ot.__version__
+    version = _C.__version__
 
     def __init__(self, threads: int) -> None:
         _C.set_num_threads(threads)
 
     def variants(self, case: Case) -> Sequence[Variant]:
         """One for each case, where the operation exists."""
-        if isinstance(case, Int4):
-            return self._int4(case)
+        if isinstance(case, Int4):  # beside the same product on 8-bit weights
+            return [
+                Variant("octensor 8-bit", "int8", lambda data: _dynamic(case, data)),
+                Variant("octensor 4-bit", "int4", lambda data: _int4(case, data)),
+            ]
         build = {Gemm: _gemm, Dynamic: _dynamic, Conv: _conv, Elementwise: _elementwise, Pool: _pool, Lstm: _lstm}
         return [Variant("octensor", "int8", lambda data: build[type(case)](case, data))]  # type: ignore[operator]
 
-    def _int4(self, case: Int4) -> Sequence[Variant]:
-        as_bytes = Dynamic(case.m, case.n, case.k)
-        return [Variant("octensor 8-bit", "int8", lambda data: _dynamic(as_bytes, data)), *int4_variants(case)]
 
-
-def int4_variants(case: Int4) -> list[Variant]:
-    """Find the 4-bit product, where this octensor has one."""
-    return []
+def _int4(case: Int4, data: Data) -> Runner:
+    codes = data.w.astype(np.uint8) & 15
+    if case.k % 2:
+        codes = np.pad(codes, ((0, 0), (0, 1)))
+    pairs = np.ascontiguousarray(codes[:, ::2] | codes[:, 1::2] << 4)
+    scales = np.full((case.n, -(-case.k // case.group)), W_SCALE, np.float32)
+    native: Any = _C  # a build without this product says so when it is asked
+    packed, x = native.PackedInt4Linear(pairs, case.k, case.group, scales), data.x_float
+    return Runner(lambda: native.linear_int4(x, packed), lambda: np.asarray(native.linear_int4(x, packed)))
 
 
 def _gemm(case: Gemm, data: Data) -> Runner:
