@@ -12,6 +12,7 @@
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
 #   make coverage       write docs/coverage.md anew from the tests' marks
 #   make bench          octensor bench, beside other runtimes    (BENCH_ARGS="conv --threads 1,2 --json out.json")
+#   make bench-tiles    the innermost loops alone, under Google Benchmark  (BENCH_ARGS="--benchmark_filter=avx2")
 #   make clean          remove all of the above
 #
 # OCTENSOR_TEST_PROFILE=default|thorough|emulated chooses how many examples the property tests draw.
@@ -23,9 +24,9 @@ BENCH_ARGS ?=
 
 # What a wheel is made of: touching any of these builds it anew (incrementally).
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
-CPP := $(shell find csrc -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
+CPP := $(shell find csrc bench python -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench lint format stubs clean
+.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench bench-tiles lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -77,6 +78,13 @@ coverage: .venv/test/installed
 
 bench: .venv/peers/installed
 	.venv/peers/bin/octensor bench $(BENCH_ARGS)
+
+bench-tiles: .venv/test/ready
+	.venv/test/bin/cmake -S . -B build/tiles -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/test/bin/ninja \
+	  -DPython_EXECUTABLE=$(CURDIR)/.venv/test/bin/python -DOCTENSOR_BENCH=ON \
+	  -Dpybind11_DIR=$$(.venv/test/bin/python -m pybind11 --cmakedir)
+	.venv/test/bin/ninja -C build/tiles octensor_tiles
+	build/tiles/bench/octensor_tiles $(BENCH_ARGS)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .

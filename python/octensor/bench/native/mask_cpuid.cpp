@@ -4,12 +4,12 @@
 // Each `cpuid` (0F A2) was replaced by 0F 0A, which no CPU defines: it raises SIGILL, and the handler below
 // executes the real instruction, clears what AVX2 machines lack, and steps over the two bytes. A genuine
 // trap (ud2, 0F 0B) is left to kill the process as ever.
+#include <cpuid.h>
+#include <ucontext.h>
+
 #include <csignal>
 #include <cstdint>
 #include <initializer_list>
-#include <ucontext.h>
-
-#include <cpuid.h>
 
 namespace {
 
