@@ -12,6 +12,7 @@
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
 #   make coverage       write docs/coverage.md anew from the tests' marks
 #   make bench          octensor bench, beside other runtimes    (BENCH_ARGS="conv --threads 1,2 --json out.json")
+#   make performance    measure everything, write the tables of docs/performance.md anew
 #   make bench-tiles    the innermost loops alone, under Google Benchmark  (BENCH_ARGS="--benchmark_filter=avx2")
 #   make clean          remove all of the above
 #
@@ -26,7 +27,7 @@ BENCH_ARGS ?=
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP := $(shell find csrc bench python -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench bench-tiles lint format stubs clean
+.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench performance bench-tiles lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -78,6 +79,15 @@ coverage: .venv/test/installed
 
 bench: .venv/peers/installed
 	.venv/peers/bin/octensor bench $(BENCH_ARGS)
+
+# In parts, so that one that fails leaves the others.
+PERFORMANCE := gemm conv depthwise grouped dynamic lstm elementwise pool int4 network
+performance: .venv/peers/installed
+	mkdir -p build/performance
+	for group in $(PERFORMANCE); do \
+	  .venv/peers/bin/octensor bench $$group --isa avx2 --threads 1,2 --json build/performance/$$group.json || exit 1; \
+	done
+	.venv/peers/bin/python scripts/performance.py $(PERFORMANCE:%=build/performance/%.json)
 
 bench-tiles: .venv/test/ready
 	.venv/test/bin/cmake -S . -B build/tiles -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/test/bin/ninja \

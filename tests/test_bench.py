@@ -342,3 +342,22 @@ def test_cpuid_is_found_by_disassembly_and_answered_without_avx512(compiler, tmp
     assert masked & avx512 == 0
     assert masked & 1 << 5 == real & 1 << 5  # AVX2 stays
     assert masked == real & masked
+
+
+# --- the page of figures ----------------------------------------------------------------------------------
+
+
+def test_the_page_keeps_what_is_around_its_tables():
+    import importlib.util
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[1] / "scripts" / "performance.py"
+    spec = importlib.util.spec_from_file_location("performance", path)
+    performance = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(performance)
+    page = performance.PAGE.read_text(encoding="utf-8")
+    once = performance.replaced(page, "table one\n")
+    assert performance.replaced(once, "table two\n") == once.replace("table one", "table two")
+    assert once.startswith(page.partition(performance.BEGIN)[0])
+    with pytest.raises(SystemExit):
+        performance.replaced("no markers", "")
