@@ -77,15 +77,16 @@ parity: .venv/parity/installed
 coverage: .venv/test/installed
 	.venv/test/bin/python scripts/coverage.py
 
+BENCH := OCTENSOR_BENCH_CACHE=$(CURDIR)/build/bench .venv/peers/bin/octensor bench
 bench: .venv/peers/installed
-	.venv/peers/bin/octensor bench $(BENCH_ARGS)
+	$(BENCH) $(BENCH_ARGS)
 
 # In parts, so that one that fails leaves the others.
 PERFORMANCE := gemm conv depthwise grouped dynamic lstm elementwise pool int4 network
 performance: .venv/peers/installed
 	mkdir -p build/performance
 	for group in $(PERFORMANCE); do \
-	  .venv/peers/bin/octensor bench $$group --isa avx2 --threads 1,2 --json build/performance/$$group.json || exit 1; \
+	  $(BENCH) $$group --isa avx2 --threads 1,2 --json build/performance/$$group.json || exit 1; \
 	done
 	.venv/peers/bin/python scripts/performance.py $(PERFORMANCE:%=build/performance/%.json)
 

@@ -72,8 +72,8 @@ def _curve(axis: Any, results: list[dict[str, Any]]) -> None:
     sizes = [r["at"] for r in results]
     for index, name in enumerate(dict.fromkeys(e["name"] for r in results for e in r["entries"])):
         spreads = {r["at"]: e["ms"] for r in results for e in r["entries"] if e["name"] == name}
-        axis.plot(spreads, [s["minimum"] for s in spreads.values()], color=f"C{index}", linewidth=1, label=name)
-        axis.plot(spreads, [s["median"] for s in spreads.values()], ".", color=f"C{index}", markersize=4)
+        axis.plot(list(spreads), [s["minimum"] for s in spreads.values()], color=f"C{index}", linewidth=1, label=name)
+        axis.plot(list(spreads), [s["median"] for s in spreads.values()], ".", color=f"C{index}", markersize=4)
     last = results[-1]
     fastest = min(e["ms"]["minimum"] for e in last["entries"])
     axis.plot(

@@ -84,7 +84,7 @@ def cache() -> Path:
     named = os.environ.get("OCTENSOR_BENCH_CACHE")
     root = Path(__file__).resolve().parents[3]
     if named:
-        folder = Path(named)
+        folder = Path(named).resolve()
     elif (root / "pyproject.toml").exists():
         folder = root / "build" / "bench"
     else:
