@@ -58,6 +58,31 @@ struct DepthwiseArgs {
   int64_t out_stride;
 };
 
+// Input positions of a grouped convolution, laid out for the lanes of one vector of output channels.
+struct SpreadArgs {
+  const uint8_t* codes;  // the first position's channel 0
+  int64_t advance;       // bytes to the next position
+  int64_t positions;
+  const uint8_t* last;     // positions up to this address may be read in windows
+  const int32_t* windows;  // per 16 values of a vector: where the 16 bytes begin that hold them ...
+  const uint8_t* index;    // ... and per value, padded to 16, which of those it is
+  const int32_t* offsets;  // per value: which byte of the position it is
+  bool is_signed;
+  int32_t zero_point;
+  void* out;
+};
+
+// One run of output positions of a grouped convolution, one vector of output channels.
+struct GroupedArgs {
+  const void* const* sources;  // per step: the vectors of the positions that it multiplies, one after the other
+  const void* weights;         // [steps] vectors
+  int64_t steps, pixels;
+  Requantize requantize;  // of the first lane; readable for a whole vector
+  int64_t channels;       // lanes that exist
+  uint8_t* out;           // row stride out_stride
+  int64_t out_stride;
+};
+
 // codes -> float -> codes for element-wise ops.
 struct BinaryArgs {
   const uint8_t *a, *b;

@@ -8,10 +8,20 @@
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/grouped.h"
 #include "kernels/pool.h"
 #include "kernels/transcendental.h"
 
 namespace octensor {
+
+// The two kernels of a grouped convolution in one form of operands.
+struct GroupedKernels {
+  int group;          // input channels per lane and step
+  int activation;     // bytes of a value, as in GemmTile
+  bool signed_bytes;  // as in GemmTile
+  void (*spread)(const SpreadArgs&);
+  void (*sum)(const GroupedArgs&);
+};
 
 struct KernelTable {
   const char* name;
@@ -20,6 +30,7 @@ struct KernelTable {
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
   void (*depthwise)(const DepthwiseArgs&);
+  GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
   void (*quantize)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, uint8_t* out);
   void (*range)(const float* x, int64_t n, float* lo, float* hi);
   void (*dequantize)(const uint8_t* q, bool is_signed, int64_t n, float scale, int32_t zero_point, float* out);
@@ -34,6 +45,15 @@ struct KernelTable {
   void (*gru_cell)(const float* gi, const float* gh, const float* h, int64_t hidden, float* h_out);
 };
 
+template <class S, class F>
+constexpr GroupedKernels grouped_kernels() {
+  return {.group = F::kGroup,
+          .activation = sizeof(typename F::Activation),
+          .signed_bytes = static_cast<typename F::Activation>(-1) < 0,
+          .spread = kernels::spread<S, F>,
+          .sum = kernels::grouped<S, F>};
+}
+
 template <class S>
 constexpr KernelTable make_table(const char* name) {
   return {.name = name,
@@ -47,6 +67,8 @@ constexpr KernelTable make_table(const char* name) {
           .pack_codes = kernels::pack_codes<S>,
           .pack_padding = kernels::pack_padding<S>,
           .depthwise = kernels::depthwise<S>,
+          .grouped_words = grouped_kernels<S, typename S::Words>(),
+          .grouped_bytes = grouped_kernels<S, typename kernels::GroupedBytes<S>::Form>(),
           .quantize = kernels::quantize<S>,
           .range = kernels::range<S>,
           .dequantize = kernels::dequantize<S>,

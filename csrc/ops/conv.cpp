@@ -9,6 +9,7 @@
 #include "ops/conv_geometry.h"
 #include "ops/depthwise.h"
 #include "ops/gemm_driver.h"
+#include "ops/grouped.h"
 #include "ops/ops.h"
 
 namespace octensor::ops {
@@ -84,6 +85,8 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
   const KernelTable& table = kernel_table();
   if (w.groups == channels && out_channels == channels && w.groups > 1) {
     depthwise(g, table, *epilogue, *qparams, relu, out.bytes());
+  } else if (!w.is_transposed && grouped_pays(w, table)) {
+    grouped(g, table, *epilogue, *qparams, relu, out.bytes());
   } else {
     const CodePacker packer(table, x.qparams());
     run_gemm(packer, w, g.batch * out_size[0] * out_size[1] * out_size[2],

@@ -55,6 +55,12 @@ struct Avx2 {
       const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
       return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
     }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + windows[0]));
+      const __m128i codes = _mm_shuffle_epi8(c, _mm_loadu_si128(reinterpret_cast<const __m128i*>(index)));
+      return Signed ? _mm256_cvtepi8_epi16(codes) : _mm256_cvtepu8_epi16(codes);
+    }
     static Wide set(int16_t x) { return _mm256_set1_epi16(x); }
     static Wide sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
     static Wide load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }

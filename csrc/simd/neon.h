@@ -61,6 +61,11 @@ struct Neon {
       const uint8x8_t c = vld1_u8(p);
       return Signed ? vmovl_s8(vreinterpret_s8_u8(c)) : vreinterpretq_s16_u16(vmovl_u8(c));
     }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      const uint8x8_t c = vqtbl1_u8(vld1q_u8(p + windows[0]), vld1_u8(index));
+      return Signed ? vmovl_s8(vreinterpret_s8_u8(c)) : vreinterpretq_s16_u16(vmovl_u8(c));
+    }
     static Wide set(int16_t x) { return vdupq_n_s16(x); }
     static Wide sub(Wide x, Wide y) { return vsubq_s16(x, y); }
     static Wide load(const int16_t* p) { return vld1q_s16(p); }

@@ -16,7 +16,10 @@
 //   broadcast           kGroup activations, repeated
 //   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32 as long as
 //                       no pair of Words sums beyond it
-// and Words also widen<Signed> (kLanes * kGroup 8-bit codes as Wide), set, sub and store. The rest:
+//   pick<Signed>        as many 8-bit codes: value i is p[windows[i / 16] + index[i]], index below 16, whole windows
+//                       of 16 read; as Activation has them (in Words without the zero point subtracted)
+//   store               a Wide
+// and Words also widen<Signed> (kLanes * kGroup 8-bit codes as Wide), set and sub. The rest:
 //   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
 //   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
 //   pow2                2 to the power of an integer in [-126, 127]
@@ -103,6 +106,10 @@ struct Scalar {
     template <bool Signed>
     static Wide widen(const uint8_t* p) {
       return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[i])); });
+    }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[windows[0] + index[i]])); });
     }
     static Wide set(int16_t x) { return {{x, x, x, x}}; }
     static Wide sub(Wide x, Wide y) {
