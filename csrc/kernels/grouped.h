@@ -111,27 +111,25 @@ template <class S, class F, bool Signed>
 void spread_of(const SpreadArgs& a) {
   using Activation = typename F::Activation;
   constexpr int kVector = S::kLanes * F::kGroup, kWindows = (kVector + 15) / 16;
-  const uint8_t* from = a.codes;
+  const uint8_t *from = a.codes, *const last = a.last;
+  const int64_t advance = a.advance, positions = a.positions;
+  const int32_t zero = a.zero_point;
+  uint8_t index[kWindows * 16], identity[kWindows * 16];  // of our own, so that no store into `out` may change them
+  int32_t windows[kWindows], sixteens[kWindows];
+  for (int v = 0; v < kWindows * 16; ++v) index[v] = a.index[v], identity[v] = v % 16;
+  for (int w = 0; w < kWindows; ++w) windows[w] = a.windows[w], sixteens[w] = 16 * w;
   auto* out = static_cast<Activation*>(a.out);
-  const auto put = [&](const uint8_t* codes, const int32_t* windows,
-                       const uint8_t* index) __attribute__((always_inline)) {
-    if constexpr (sizeof(Activation) == 2)
-      F::store(out,
-               F::sub(F::template pick<Signed>(codes, windows, index), F::set(static_cast<int16_t>(a.zero_point))));
-    else
-      F::store(out, F::template pick<Signed>(codes, windows, index));
-  };
-  for (int64_t i = 0; i < a.positions; ++i, from += a.advance, out += kVector) {
-    if (from <= a.last) {
-      put(from, a.windows, a.index);
+  for (int64_t i = 0; i < positions; ++i, from += advance, out += kVector) {
+    typename F::Wide codes;
+    if (from <= last) {
+      codes = F::template pick<Signed>(from, windows, index);
     } else {
-      uint8_t lanes[kWindows * 16] = {}, index[kWindows * 16];
-      int32_t windows[kWindows];
+      uint8_t lanes[kWindows * 16] = {};
       for (int v = 0; v < kVector; ++v) lanes[v] = from[a.offsets[v]];
-      for (int v = 0; v < kWindows * 16; ++v) index[v] = v % 16;
-      for (int w = 0; w < kWindows; ++w) windows[w] = 16 * w;
-      put(lanes, windows, index);
+      codes = F::template pick<Signed>(lanes, sixteens, identity);
     }
+    if constexpr (sizeof(Activation) == 2) codes = F::sub(codes, F::set(static_cast<int16_t>(zero)));
+    F::store(out, codes);
   }
 }
 

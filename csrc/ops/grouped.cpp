@@ -128,6 +128,7 @@ struct Plan {
   int64_t positions;            // of one phase
   int64_t slot;                 // vectors of a slot
   std::vector<int64_t> phases;  // which of the stride's phases some tap reads
+  std::vector<int64_t> places;  // [tap of a kernel row][step]: the vector in a slot where its positions begin
   int threads;
 };
 
@@ -147,6 +148,12 @@ Plan make_plan(const Geometry& g, const LaneWeights& l, int64_t vector_bytes) {
   p.segments = ceil_div(width, p.columns);
   p.positions = p.columns + overlap;
   p.slot = static_cast<int64_t>(p.phases.size()) * l.steps * p.positions;
+  for (int64_t t = 0; t < w.kernel[2]; ++t) {
+    const int64_t phase = std::find(p.phases.begin(), p.phases.end(), t * w.reach[2] % w.step[2]) - p.phases.begin();
+    for (int64_t s = 0; s < l.steps; ++s)
+      p.places.push_back((s * static_cast<int64_t>(p.phases.size()) + phase) * p.positions +
+                         t * w.reach[2] / w.step[2]);
+  }
   const int64_t work = g.batch * g.out_size[0] * g.out_size[1] * width * l.vectors * l.lanes * w.matrix().k;
   p.threads = work < kSerialWork ? 1 : num_threads();
   const int64_t others = g.batch * g.out_size[0] * p.segments * (l.vectors / l.strip);
@@ -203,9 +210,9 @@ struct Run {
 
   void operator()(const Task& task) const {
     const PackedConv& w = g.w;
-    const int64_t bytes = vector_bytes(), slots = plan.ring * w.kernel[0], line_steps = w.kernel[2] * l.steps;
+    const int64_t bytes = vector_bytes(), slots = plan.ring * w.kernel[0];
+    const auto line_steps = static_cast<int64_t>(plan.places.size());
     const int64_t steps = w.kernel[0] * w.kernel[1] * line_steps, channels = w.matrix().groups * w.matrix().columns;
-    const int64_t phases = static_cast<int64_t>(plan.phases.size());
     uint8_t* memory = scratch((slots * plan.slot + plan.columns) * bytes + steps * sizeof(void*) + slots * 8);
     uint8_t* padded = memory + slots * plan.slot * bytes;
     auto** sources = reinterpret_cast<const void**>(padded + plan.columns * bytes);
@@ -226,12 +233,7 @@ struct Run {
           uint8_t* spreaded = memory + slot * plan.slot * bytes;
           if (held[slot] != i1) spread(task, task.image + i0 * g.stride[0] + i1 * g.stride[1], spreaded);
           held[slot] = i1;
-          for (int64_t t2 = 0; t2 < w.kernel[2]; ++t2) {
-            const int64_t at = t2 * w.reach[2], phase = at % w.step[2];
-            const int64_t f = std::find(plan.phases.begin(), plan.phases.end(), phase) - plan.phases.begin();
-            for (int64_t s = 0; s < l.steps; ++s)
-              *source++ = spreaded + ((s * phases + f) * plan.positions + at / w.step[2]) * bytes;
-          }
+          for (int64_t place : plan.places) *source++ = spreaded + place * bytes;
         }
       for (int64_t v = task.strip * l.strip; v < (task.strip + 1) * l.strip; ++v) {
         Requantize r = requantize;
@@ -262,7 +264,7 @@ const uint8_t* end_of(const Geometry& g) {
 
 bool grouped_pays(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
-  return m.groups > 1 && m.k > 0 && m.columns < table.tile.panel;
+  return m.groups > 1 && m.k > 0 && m.columns <= 2 * table.tile.lanes;
 }
 
 void grouped(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams, bool relu,
