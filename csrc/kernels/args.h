@@ -58,18 +58,20 @@ struct DepthwiseArgs {
   int64_t out_stride;
 };
 
-// Input positions of a grouped convolution, laid out for the lanes of one vector of output channels.
+// Input positions of a grouped convolution, laid out for the lanes of one vector of output channels, in `steps` steps
+// of input channels.
 struct SpreadArgs {
   const uint8_t* codes;  // the first position's channel 0
   int64_t advance;       // bytes to the next position
-  int64_t positions;
+  int64_t positions, steps;
   const uint8_t* last;     // positions up to this address may be read in windows
-  const int32_t* windows;  // per 16 values of a vector: where the 16 bytes begin that hold them ...
+  const int32_t* windows;  // per step and 16 values of a vector: where the 16 bytes begin that hold them ...
   const uint8_t* index;    // ... and per value, padded to 16, which of those it is
-  const int32_t* offsets;  // per value: which byte of the position it is
+  const int32_t* offsets;  // per step and value: which byte of the position it is
   bool is_signed;
   int32_t zero_point;
-  void* out;
+  void* out;      // per step the positions' vectors ...
+  int64_t plane;  // ... and so many vectors from one step to the next
 };
 
 // One run of output positions of a grouped convolution, one vector of output channels.

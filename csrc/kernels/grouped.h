@@ -105,31 +105,57 @@ void grouped(const GroupedArgs& g) {
   grouped_rest<S, F, Value, kGroupedPixels - 1>(g, p, g.pixels - p);
 }
 
-// Codes of `positions` input positions as vectors of F. Where a window of 16 bytes could leave the input, or lanes are
-// too far apart for one, values are fetched one by one.
+template <class S, class F, bool Signed>
+[[gnu::always_inline]] inline void spread_position(const uint8_t* from, const int32_t* windows, const uint8_t* index,
+                                                   int32_t zero_point, typename F::Activation* out) {
+  typename F::Wide codes = F::template pick<Signed>(from, windows, index);
+  if constexpr (sizeof(*out) == 2) codes = F::sub(codes, F::set(static_cast<int16_t>(zero_point)));
+  F::store(out, codes);
+}
+
+// Where a window of 16 bytes could leave the input, or lanes are too far apart for one: values fetched one by one.
+template <class S, class F, bool Signed>
+[[gnu::noinline]] void spread_far(const uint8_t* from, const int32_t* offsets, int32_t zero_point,
+                                  typename F::Activation* out) {
+  constexpr int kVector = S::kLanes * F::kGroup, kWindows = (kVector + 15) / 16;
+  uint8_t lanes[kWindows * 16] = {}, index[kWindows * 16];
+  int32_t windows[kWindows];
+  for (int v = 0; v < kVector; ++v) lanes[v] = from[offsets[v]];
+  for (int v = 0; v < kWindows * 16; ++v) index[v] = v % 16;
+  for (int w = 0; w < kWindows; ++w) windows[w] = 16 * w;
+  spread_position<S, F, Signed>(lanes, windows, index, zero_point, out);
+}
+
+// `n` input positions as vectors of one step.
+template <class S, class F, bool Signed>
+void spread_step(const SpreadArgs& a, int64_t step, const uint8_t* from, int64_t n, typename F::Activation* out) {
+  constexpr int kVector = S::kLanes * F::kGroup, kWindows = (kVector + 15) / 16;
+  const uint8_t* const last = a.last;
+  const int32_t* offsets = a.offsets + step * kVector;
+  const int64_t advance = a.advance;
+  const int32_t zero_point = a.zero_point;
+  uint8_t index[kWindows * 16];  // of our own, so that no store into `out` may change them
+  int32_t windows[kWindows];
+  for (int v = 0; v < kWindows * 16; ++v) index[v] = a.index[step * kWindows * 16 + v];
+  for (int w = 0; w < kWindows; ++w) windows[w] = a.windows[step * kWindows + w];
+  for (int64_t i = 0; i < n; ++i, from += advance, out += kVector) {
+    if (from <= last) [[likely]]
+      spread_position<S, F, Signed>(from, windows, index, zero_point, out);
+    else
+      spread_far<S, F, Signed>(from, offsets, zero_point, out);
+  }
+}
+
+// Few positions at a time, so that all steps find the input in the L1 cache, however far apart positions lie.
 template <class S, class F, bool Signed>
 void spread_of(const SpreadArgs& a) {
-  using Activation = typename F::Activation;
-  constexpr int kVector = S::kLanes * F::kGroup, kWindows = (kVector + 15) / 16;
-  const uint8_t *from = a.codes, *const last = a.last;
-  const int64_t advance = a.advance, positions = a.positions;
-  const int32_t zero = a.zero_point;
-  uint8_t index[kWindows * 16], identity[kWindows * 16];  // of our own, so that no store into `out` may change them
-  int32_t windows[kWindows], sixteens[kWindows];
-  for (int v = 0; v < kWindows * 16; ++v) index[v] = a.index[v], identity[v] = v % 16;
-  for (int w = 0; w < kWindows; ++w) windows[w] = a.windows[w], sixteens[w] = 16 * w;
-  auto* out = static_cast<Activation*>(a.out);
-  for (int64_t i = 0; i < positions; ++i, from += advance, out += kVector) {
-    typename F::Wide codes;
-    if (from <= last) {
-      codes = F::template pick<Signed>(from, windows, index);
-    } else {
-      uint8_t lanes[kWindows * 16] = {};
-      for (int v = 0; v < kVector; ++v) lanes[v] = from[a.offsets[v]];
-      codes = F::template pick<Signed>(lanes, sixteens, identity);
-    }
-    if constexpr (sizeof(Activation) == 2) codes = F::sub(codes, F::set(static_cast<int16_t>(zero)));
-    F::store(out, codes);
+  constexpr int64_t kBlock = 16;
+  constexpr int kVector = S::kLanes * F::kGroup;
+  for (int64_t i = 0; i < a.positions; i += kBlock) {
+    const int64_t n = a.positions - i < kBlock ? a.positions - i : kBlock;
+    auto* out = static_cast<typename F::Activation*>(a.out) + i * kVector;
+    for (int64_t s = 0; s < a.steps; ++s, out += a.plane * kVector)
+      spread_step<S, F, Signed>(a, s, a.codes + i * a.advance, n, out);
   }
 }
 

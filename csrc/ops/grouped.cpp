@@ -185,27 +185,30 @@ struct Run {
   void spread(const Task& task, const uint8_t* from, uint8_t* slot) const {
     const int64_t step = g.w.step[2], lead = g.w.lead[2], size = g.size[2];
     const int64_t positions = task.columns + plan.positions - plan.columns, bytes = vector_bytes();
-    const int64_t windows = l.windows_per_vector();
-    for (int64_t s = 0; s < l.steps; ++s)
-      for (int64_t phase : plan.phases) {
-        const int64_t first = task.first_column * step - lead + phase;  // column of position 0
-        const int64_t lo = std::clamp<int64_t>(first < 0 ? ceil_div(-first, step) : 0, 0, positions);
-        const int64_t hi = std::clamp<int64_t>(first < size ? ceil_div(size - first, step) : 0, lo, positions);
-        const int64_t v = task.strip * l.steps + s;
-        std::memset(slot, padding, lo * bytes);
-        kernels.spread({.codes = from + (first + lo * step) * g.stride[2],
-                        .advance = step * g.stride[2],
-                        .positions = hi - lo,
-                        .last = l.near[task.strip] ? end - kWindow - l.last_window : nullptr,
-                        .windows = l.windows.data() + v * windows,
-                        .index = l.index.data() + v * windows * kWindow,
-                        .offsets = l.offsets.data() + v * l.vector,
-                        .is_signed = g.is_signed,
-                        .zero_point = g.zero_point,
-                        .out = slot + lo * bytes});
-        std::memset(slot + hi * bytes, padding, (positions - hi) * bytes);
-        slot += plan.positions * bytes;
+    const int64_t plane = static_cast<int64_t>(plan.phases.size()) * plan.positions;
+    const int64_t v = task.strip * l.steps, w = v * l.windows_per_vector();
+    for (int64_t phase : plan.phases) {
+      const int64_t first = task.first_column * step - lead + phase;  // column of position 0
+      const int64_t lo = std::clamp<int64_t>(first < 0 ? ceil_div(-first, step) : 0, 0, positions);
+      const int64_t hi = std::clamp<int64_t>(first < size ? ceil_div(size - first, step) : 0, lo, positions);
+      for (int64_t s = 0; s < l.steps; ++s) {
+        std::memset(slot + s * plane * bytes, padding, lo * bytes);
+        std::memset(slot + (s * plane + hi) * bytes, padding, (positions - hi) * bytes);
       }
+      kernels.spread({.codes = from + (first + lo * step) * g.stride[2],
+                      .advance = step * g.stride[2],
+                      .positions = hi - lo,
+                      .steps = l.steps,
+                      .last = l.near[task.strip] ? end - kWindow - l.last_window : nullptr,
+                      .windows = l.windows.data() + w,
+                      .index = l.index.data() + w * kWindow,
+                      .offsets = l.offsets.data() + v * l.vector,
+                      .is_signed = g.is_signed,
+                      .zero_point = g.zero_point,
+                      .out = slot + lo * bytes,
+                      .plane = plane});
+      slot += plan.positions * bytes;
+    }
   }
 
   void operator()(const Task& task) const {
@@ -264,7 +267,7 @@ const uint8_t* end_of(const Geometry& g) {
 
 bool grouped_pays(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
-  return m.groups > 1 && m.k > 0 && m.columns <= 2 * table.tile.lanes;
+  return m.groups > 1 && m.k > 0 && m.columns <= 3 * table.tile.lanes;
 }
 
 void grouped(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams, bool relu,

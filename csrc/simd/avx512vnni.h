@@ -83,7 +83,7 @@ struct Avx512Vnni {
       } else {
         const __m256i low = _mm256_set_m128i(window(p + windows[1]), window(p + windows[0]));
         const __m256i high = _mm256_set_m128i(window(p + windows[3]), window(p + windows[2]));
-        c = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+        c = _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(low), high, 1);
       }
       const __m512i codes = _mm512_shuffle_epi8(c, _mm512_loadu_si512(index));
       return Signed ? _mm512_xor_si512(codes, _mm512_set1_epi8(-128)) : codes;
