@@ -6,16 +6,19 @@ namespace octensor {
 
 // The shape of an instruction set's GEMM tile, which fixes the layout of packed weights:
 //   packed[panel][group][column][g] = w[group * kGroup + g][panel * panel_columns + column]
-// padded with zeros to whole panels and whole groups.
+// padded with zeros to whole panels and whole groups; with `mixed` blocks, each block's groups are in the order
+// of GemmArgs.order (kernels/gemm_mixed.h).
 struct GemmTile {
   int rows, panel, group, lanes;
   int activation;     // bytes of a packed activation: 2, code minus zero point; 1, the code itself ...
   bool signed_bytes;  // ... as int8 or as uint8 (simd/scalar.h)
+  int mixed_block;    // groups per block of the mixed GEMM, whose activations are interleaved; 0: not mixed
 };
 
 // int32 accumulator -> 8-bit code, per output channel c:
 //   clamp(round_half_even(float(acc + bias[c]) * multiplier[c]), lo, hi) + zero_point
 // lo and hi are the output bounds minus the zero point, so that clamping happens before the addition.
+// bias and multiplier can be read for a whole vector from any channel on.
 struct Requantize {
   const int32_t* bias;
   const float* multiplier;
@@ -25,11 +28,14 @@ struct Requantize {
 
 // One block of rows times all panels of one weight matrix.
 struct GemmArgs {
-  const void* a;  // rows x k packed activations; row stride lda, k padded to whole groups
+  const void* a;  // rows x k packed activations; row stride lda (bytes, when interleaved), k padded to whole groups
   int64_t rows, lda;
   const int8_t* b;  // packed panels, first column first
   int64_t columns;  // valid columns from b's first panel on
   int64_t groups;   // k / kGroup, rounded up
+  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 4, and the
+  // number of safe groups of every block.
+  const uint16_t *order, *safe_groups;
   // Weight zero points: subtracts row_sums[i] * weight_zero[j]; both null when all are zero.
   const int32_t* row_sums;
   const int32_t* weight_zero;
@@ -41,6 +47,7 @@ struct GemmArgs {
   float* reals;
   const float* real_multiplier;  // per column, with `reals`
   const float* real_bias;        // per column, or null
+  bool real_relu;                // reals below 0 become 0
   int64_t ldc;
   int32_t* scratch;  // at least rows * panel int32
 };

@@ -13,31 +13,58 @@
 // because then the weights' bytes are the bound.
 #pragma once
 #include "kernels/args.h"
+#include "kernels/gemm_mixed.h"
 #include "kernels/requantize.h"
 #include "kernels/tile.h"
 
 namespace octensor::kernels {
 
+// Codes of all rows for the V vectors of columns from j on; the last vector may be part of one.
+template <class S>
+void codes_epilogue(const GemmArgs& g, const int32_t* sums, int64_t j, int64_t columns) {
+  const Requantize& r = g.requantize;
+  const typename S::F32 lo = S::fset(r.lo), hi = S::fset(r.hi);
+  const typename S::I32 zero = S::set(r.zero_point);
+  for (int64_t c = 0; c < columns; c += S::kLanes) {
+    const typename S::I32 bias = S::load(r.bias + j + c);
+    const typename S::F32 multiplier = S::fload(r.multiplier + j + c);
+    const int64_t left = columns - c;
+    uint8_t* out = g.codes + j + c;
+    const int32_t* from = sums + c;
+    for (int64_t i = 0; i < g.rows; ++i, out += g.ldc, from += S::kPanel) {
+      const typename S::I32 codes = requantize_vector<S>(S::add(S::load(from), bias), multiplier, lo, hi, zero);
+      if (left >= S::kLanes) {
+        S::store_codes(out, codes);
+      } else {
+        uint8_t part[S::kLanes];
+        S::store_codes(part, codes);
+        for (int64_t t = 0; t < left; ++t) out[t] = part[t];
+      }
+    }
+  }
+}
+
 // One panel's finished sums -> output columns [j, j + columns).
 template <class S>
 void gemm_epilogue(const GemmArgs& g, int32_t* sums, int64_t j, int64_t columns) {
-  for (int64_t i = 0; i < g.rows; ++i, sums += S::kPanel) {
-    if (g.weight_zero)
+  if (g.weight_zero)
+    for (int64_t i = 0; i < g.rows; ++i)
       for (int64_t c = 0; c < columns; ++c)
-        sums[c] =
-            static_cast<int32_t>(static_cast<uint32_t>(sums[c]) -
+        sums[i * S::kPanel + c] =
+            static_cast<int32_t>(static_cast<uint32_t>(sums[i * S::kPanel + c]) -
                                  static_cast<uint32_t>(g.row_sums[i]) * static_cast<uint32_t>(g.weight_zero[j + c]));
-    if (g.codes) {
-      requantize_run<S>(sums, g.requantize, j, columns, g.codes + i * g.ldc + j);
-    } else if (g.sums) {
+  if (g.codes) return codes_epilogue<S>(g, sums, j, columns);
+  for (int64_t i = 0; i < g.rows; ++i, sums += S::kPanel) {
+    if (g.sums) {
       for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
-    } else {
-      float* out = g.reals + i * g.ldc + j;
-      for (int64_t c = 0; c < columns; ++c) {
-        const float y = static_cast<float>(sums[c]) * g.real_multiplier[j + c];
-        out[c] = g.real_bias ? y + g.real_bias[j + c] : y;
-      }
+      continue;
     }
+    float* out = g.reals + i * g.ldc + j;
+    for (int64_t c = 0; c < columns; ++c) out[c] = static_cast<float>(sums[c]) * g.real_multiplier[j + c];
+    if (g.real_bias)
+      for (int64_t c = 0; c < columns; ++c) out[c] += g.real_bias[j + c];
+    if (g.real_relu)
+      for (int64_t c = 0; c < columns; ++c) out[c] = out[c] > 0.0f ? out[c] : 0.0f;
   }
 }
 
@@ -81,7 +108,10 @@ template <class S>
 void gemm(const GemmArgs& g) {
   for (int64_t j = 0; j < g.columns; j += S::kPanel) {
     const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
-    columns > S::kLanes ? gemm_panel<S, 2>(g, j) : gemm_panel<S, 1>(g, j);
+    if constexpr (kMixed<S>)
+      columns > S::kLanes ? mixed_panel<S, 2>(g, j) : mixed_panel<S, 1>(g, j);
+    else
+      columns > S::kLanes ? gemm_panel<S, 2>(g, j) : gemm_panel<S, 1>(g, j);
     gemm_epilogue<S>(g, g.scratch, j, columns);
   }
 }

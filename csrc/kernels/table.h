@@ -28,6 +28,8 @@ struct KernelTable {
   GemmTile tile;
   void (*gemm)(const GemmArgs&);
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
+  // Interleaves rows for a mixed tile (kernels/gemm_mixed.h); null where the tile is not mixed.
+  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool words, uint8_t* out);
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
   void (*depthwise)(const DepthwiseArgs&);
   GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
@@ -55,16 +57,35 @@ constexpr GroupedKernels grouped_kernels() {
 }
 
 template <class S>
+constexpr GemmTile gemm_tile_shape() {
+  using Operand = typename S::Operand;
+  GemmTile tile{.rows = S::kRows,
+                .panel = S::kPanel,
+                .group = Operand::kGroup,
+                .lanes = S::kLanes,
+                .activation = sizeof(typename Operand::Activation),
+                .signed_bytes = static_cast<typename Operand::Activation>(-1) < 0,
+                .mixed_block = 0};
+  if constexpr (kernels::kMixed<S>) {
+    tile.rows = Operand::kRows;
+    tile.mixed_block = Operand::kBlock;
+  }
+  return tile;
+}
+
+template <class S>
+constexpr auto tile_packer() -> decltype(KernelTable::pack_tile) {
+  if constexpr (kernels::kMixed<S>) return kernels::pack_tile<S>;
+  return nullptr;
+}
+
+template <class S>
 constexpr KernelTable make_table(const char* name) {
   return {.name = name,
-          .tile = {.rows = S::kRows,
-                   .panel = S::kPanel,
-                   .group = S::Operand::kGroup,
-                   .lanes = S::kLanes,
-                   .activation = sizeof(typename S::Operand::Activation),
-                   .signed_bytes = static_cast<typename S::Operand::Activation>(-1) < 0},
+          .tile = gemm_tile_shape<S>(),
           .gemm = kernels::gemm<S>,
           .pack_codes = kernels::pack_codes<S>,
+          .pack_tile = tile_packer<S>(),
           .pack_padding = kernels::pack_padding<S>,
           .depthwise = kernels::depthwise<S>,
           .grouped_words = grouped_kernels<S, typename S::Words>(),

@@ -90,12 +90,15 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
   } else {
     const CodePacker packer(table, x.qparams());
     run_gemm(packer, w, g.batch * out_size[0] * out_size[1] * out_size[2],
-             [&](int64_t row, int64_t group, uint8_t* to) { pack_patch(g, packer, row, group, to); },
+             {.pack =
+                  [&](int64_t first, int64_t n, int64_t group, uint8_t* to, int64_t stride) {
+                    for (int64_t i = 0; i < n; ++i) pack_patch(g, packer, first + i, group, to + i * stride);
+                  }},
              {.codes = out.bytes(),
               .stride = out_channels,
+              .relu = relu,
               .epilogue = epilogue.get(),
-              .qparams = qparams.get(),
-              .relu = relu});
+              .qparams = qparams.get()});
   }
   return out;
 }

@@ -66,13 +66,18 @@ void linear_dynamic(const FloatView& x, const PackedLinear& packed, bool reduce_
   const QTensor q = quantize({values, {rows, k}, {k, 1}}, qparams, Layout::contiguous);
   const std::vector<float> multiplier = packed.real_multiplier(*qparams);
   const CodePacker packer(kernel_table(), *qparams);
-  run_gemm(packer, packed, rows, [&](int64_t row, int64_t, uint8_t* to) { packer.codes(q.bytes() + row * k, k, to); },
+  run_gemm(packer, packed, rows,
+           {.pack =
+                [&](int64_t first, int64_t n, int64_t, uint8_t* to, int64_t stride) {
+                  for (int64_t i = 0; i < n; ++i) packer.codes(q.bytes() + (first + i) * k, k, to + i * stride);
+                },
+            .codes = q.bytes(),
+            .stride = k},
            {.reals = out,
             .stride = columns,
+            .relu = relu,
             .real_multiplier = multiplier.data(),
             .real_bias = packed.bias().empty() ? nullptr : packed.bias().data()});
-  if (relu)
-    for (int64_t i = 0; i < rows * columns; ++i) out[i] = out[i] > 0.0f ? out[i] : 0.0f;
 }
 
 }  // namespace octensor::ops

@@ -29,23 +29,31 @@ struct CodePacker {
   }
 };
 
-// Writes the k packed values of one row of one group.
-using RowPacker = std::function<void(int64_t row, int64_t group, uint8_t* out)>;
+// Writes the k packed values of rows [first, first + n) of one group, `stride` bytes apart.
+using RowPacker = std::function<void(int64_t first, int64_t n, int64_t group, uint8_t* out, int64_t stride)>;
+
+// Where a GEMM's rows come from. Rows that lie in memory as codes are read in place where the instruction set's
+// packed form is the code itself.
+struct GemmRows {
+  RowPacker pack;
+  const uint8_t* codes = nullptr;  // null: only the packer knows
+  int64_t stride = 0;              // bytes between rows of codes; of one group
+};
 
 struct GemmOutput {
   // [rows][groups * columns], one of:
-  uint8_t* codes = nullptr;  // 8-bit codes, with `epilogue`, `qparams` and `relu`
+  uint8_t* codes = nullptr;  // 8-bit codes, with `epilogue` and `qparams`
   int32_t* sums = nullptr;   // int32 sums
   float* reals = nullptr;    // sum * real_multiplier[c] + real_bias[c]
   int64_t stride = 0;        // elements between rows
+  bool relu = false;         // of codes and reals
   const Epilogue* epilogue = nullptr;
   const QParams* qparams = nullptr;
-  bool relu = false;
   const float* real_multiplier = nullptr;
   const float* real_bias = nullptr;
 };
 
-void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows, const RowPacker& pack,
+void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows, const GemmRows& from,
               const GemmOutput& out);
 
 // The epilogue's bounds: the output's codes minus its zero point, from 0 upward with relu.

@@ -29,9 +29,13 @@ struct WeightMatrix {
 struct PackedPanels {
   StoragePtr values;
   int64_t group_bytes;
+  // Of the mixed GEMM: per group of the matrix and panel, the order of its groups of K and its blocks' safe ones.
+  std::vector<uint16_t> order, safe_groups;
+  bool all_safe;
 };
 
-// Everything of the epilogue for one pair of input and output parameters.
+// Everything of the epilogue for one pair of input and output parameters; padded by kEpiloguePadding entries.
+inline constexpr int64_t kEpiloguePadding = 64;
 struct Epilogue {
   std::vector<int32_t> bias;
   std::vector<float> multiplier;
