@@ -10,6 +10,7 @@
 #include "kernels/gemm.h"
 #include "kernels/pool.h"
 #include "kernels/transcendental.h"
+#include "kernels/winograd.h"
 
 namespace octensor {
 
@@ -20,6 +21,7 @@ struct KernelTable {
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
   void (*depthwise)(const DepthwiseArgs&);
+  WinogradKernels winograd2, winograd4;  // F(2x2, 3x3), F(4x4, 3x3)
   void (*quantize)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, uint8_t* out);
   void (*range)(const float* x, int64_t n, float* lo, float* hi);
   void (*dequantize)(const uint8_t* q, bool is_signed, int64_t n, float scale, int32_t zero_point, float* out);
@@ -47,6 +49,8 @@ constexpr KernelTable make_table(const char* name) {
           .pack_codes = kernels::pack_codes<S>,
           .pack_padding = kernels::pack_padding<S>,
           .depthwise = kernels::depthwise<S>,
+          .winograd2 = kernels::winograd_kernels<S, kernels::Tile2>(),
+          .winograd4 = kernels::winograd_kernels<S, kernels::Tile4>(),
           .quantize = kernels::quantize<S>,
           .range = kernels::range<S>,
           .dequantize = kernels::dequantize<S>,

@@ -57,6 +57,19 @@ class PackedWeight {
   // column per group.
   std::shared_ptr<const std::vector<int16_t>> depthwise(const KernelTable& table) const;
 
+  // A further form of these weights, as make(*this, table) gives it; made once per form and table.
+  template <class Form, class Self>
+  std::shared_ptr<const Form> form(const KernelTable& table,
+                                   std::shared_ptr<const Form> (*make)(const Self&, const KernelTable&)) const {
+    std::lock_guard lock(caches_->mutex);
+    const std::pair key{&table, reinterpret_cast<void (*)()>(make)};
+    for (auto& [known, value] : caches_->forms)
+      if (known == key) return std::static_pointer_cast<const Form>(value);
+    std::shared_ptr<const Form> made = make(static_cast<const Self&>(*this), table);
+    caches_->forms.emplace_back(key, made);
+    return made;
+  }
+
  private:
   void check_sums(const QParams& input, int64_t worst_bias) const;
   const char* op_;
@@ -67,6 +80,7 @@ class PackedWeight {
     std::mutex mutex;
     std::vector<std::pair<const KernelTable*, std::shared_ptr<const PackedPanels>>> panels;
     std::vector<std::pair<const KernelTable*, std::shared_ptr<const std::vector<int16_t>>>> depthwise;
+    std::vector<std::pair<std::pair<const KernelTable*, void (*)()>, std::shared_ptr<const void>>> forms;
     std::shared_ptr<const Epilogue> epilogue;
     std::shared_ptr<const QParams> input, output;
   };
