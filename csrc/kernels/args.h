@@ -92,6 +92,32 @@ struct GroupedArgs {
   int64_t out_stride;
 };
 
+// Some output tiles of a 3x3 convolution by Winograd's algorithm (kernels/winograd.h). Tiles are numbered along the
+// width, then the height, then the batch. P = (outputs per tile and axis + 2)^2 products per tile; the input channels
+// are summed in `parts` parts, whose exact sums are added at the end.
+struct WinogradArgs {
+  const uint8_t* x;
+  int64_t image_stride, row_stride, column_stride;  // bytes; channels are adjacent
+  int64_t height, width, channels;
+  int64_t lead_height, lead_width;  // padding before the input
+  bool is_signed;
+  int32_t zero_point;
+  int64_t tile_rows, tile_columns;  // tiles per image
+  int64_t first, count;             // tiles of this call
+  int16_t* v;                       // transformed input: [P][v_plane], in it [count][v_row]
+  int64_t v_plane, v_row;
+  const int16_t* u;              // transformed weights: [panels][P][groups][panel][kGroup]
+  int64_t groups, part_groups;   // groups of input channels, and those of one part
+  int64_t columns;               // output channels from u's first panel on
+  const int32_t* centre;         // [parts][centre_stride]: what the middle of each sum's range is
+  int64_t parts, centre_stride;  //
+  int32_t* m;                    // scratch: [parts][P][m_plane], in it [count][panel]
+  int64_t m_plane;
+  Requantize requantize;  // bias with the centres of all parts added; vectors padded to whole panels
+  uint8_t* out;           // channels-last; the first panel's first channel
+  int64_t out_height, out_width, out_channels;
+};
+
 // codes -> float -> codes for element-wise ops.
 struct BinaryArgs {
   const uint8_t *a, *b;

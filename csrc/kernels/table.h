@@ -11,6 +11,7 @@
 #include "kernels/grouped.h"
 #include "kernels/pool.h"
 #include "kernels/transcendental.h"
+#include "kernels/winograd.h"
 
 namespace octensor {
 
@@ -33,6 +34,7 @@ struct KernelTable {
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
   void (*depthwise)(const DepthwiseArgs&);
   GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
+  WinogradKernels winograd2, winograd4;  // F(2x2, 3x3), F(4x4, 3x3)
   void (*quantize)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, uint8_t* out);
   void (*range)(const float* x, int64_t n, float* lo, float* hi);
   void (*dequantize)(const uint8_t* q, bool is_signed, int64_t n, float scale, int32_t zero_point, float* out);
@@ -90,6 +92,8 @@ constexpr KernelTable make_table(const char* name) {
           .depthwise = kernels::depthwise<S>,
           .grouped_words = grouped_kernels<S, typename S::Words>(),
           .grouped_bytes = grouped_kernels<S, typename kernels::GroupedBytes<S>::Form>(),
+          .winograd2 = kernels::winograd_kernels<S, kernels::Tile2>(),
+          .winograd4 = kernels::winograd_kernels<S, kernels::Tile4>(),
           .quantize = kernels::quantize<S>,
           .range = kernels::range<S>,
           .dequantize = kernels::dequantize<S>,

@@ -1,6 +1,7 @@
-// Convolutions of one to three spatial axes, ordinary and transposed: one walk (ops/packed.h), two ways.
+// Convolutions of one to three spatial axes, ordinary and transposed: one walk (ops/packed.h), three ways.
 // Patches are gathered straight from the channels-last input into the GEMM's packed rows (no im2col
-// matrix in memory); depthwise convolution (ops/depthwise.h) goes through a list of tap addresses.
+// matrix in memory); depthwise convolution (ops/depthwise.h) goes through a list of tap addresses; 3x3 ones of stride 1
+// may take Winograd's algorithm (ops/winograd.h).
 #include <algorithm>
 #include <cstring>
 
@@ -11,6 +12,7 @@
 #include "ops/gemm_driver.h"
 #include "ops/grouped.h"
 #include "ops/ops.h"
+#include "ops/winograd.h"
 
 namespace octensor::ops {
 namespace {
@@ -87,6 +89,9 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
     depthwise(g, table, *epilogue, *qparams, relu, out.bytes());
   } else if (!w.is_transposed && grouped_pays(w, table)) {
     grouped(g, table, *epilogue, *qparams, relu, out.bytes());
+  } else if (const ConvChoice choice = algorithm_of(w, g.batch, size, table);
+             choice.algorithm != ConvAlgorithm::direct) {
+    winograd(g, table, choice, *epilogue, *qparams, relu, out.bytes());
   } else {
     const CodePacker packer(table, x.qparams());
     run_gemm(packer, w, g.batch * out_size[0] * out_size[1] * out_size[2],
@@ -101,6 +106,14 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
               .qparams = qparams.get()});
   }
   return out;
+}
+
+std::string conv_algorithm(const PackedConv& w, const Shape& input) {
+  check(static_cast<int>(input.size()) == 2 + w.spatial, w.op(), ": input: expected shape [N, C] and ", w.spatial,
+        " spatial axes, got ", to_text(input));
+  Triple size{1, 1, 1};
+  for (int i = 0; i < w.spatial; ++i) size[3 - w.spatial + i] = input[2 + i];
+  return name_of(algorithm_of(w, input[0], size, kernel_table()));
 }
 
 }  // namespace octensor::ops

@@ -20,6 +20,14 @@ struct Avx512Vnni {
   static I32 add(I32 x, I32 y) { return _mm512_add_epi32(x, y); }
   static I32 sub(I32 x, I32 y) { return _mm512_sub_epi32(x, y); }
   static I32 mul(I32 x, I32 y) { return _mm512_mullo_epi32(x, y); }
+  template <int N>
+  static I32 shift_left(I32 x) {
+    return _mm512_slli_epi32(x, N);
+  }
+  template <int N>
+  static I32 shift_right(I32 x) {
+    return _mm512_srai_epi32(x, N);
+  }
   template <bool Signed>
   static I32 load_codes(const uint8_t* p) {
     const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -27,6 +35,10 @@ struct Avx512Vnni {
   }
   static void store_codes(uint8_t* p, I32 x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
+  }
+  static void store_panel(uint8_t* p, I32 x, I32 y) {
+    store_codes(p, x);
+    store_codes(p + kLanes, y);
   }
 
   static F32 fset(float x) { return _mm512_set1_ps(x); }
@@ -60,7 +72,12 @@ struct Avx512Vnni {
       return Signed ? _mm512_cvtepi8_epi16(codes) : _mm512_cvtepu8_epi16(codes);
     }
     static Wide set(int16_t x) { return _mm512_set1_epi16(x); }
+    static Wide add(Wide x, Wide y) { return _mm512_add_epi16(x, y); }
     static Wide sub(Wide x, Wide y) { return _mm512_sub_epi16(x, y); }
+    template <int N>
+    static Wide shift_left(Wide x) {
+      return _mm512_slli_epi16(x, N);
+    }
     static Wide load(const int16_t* p) { return _mm512_loadu_si512(p); }
     static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { _mm512_storeu_si512(p, x); }
