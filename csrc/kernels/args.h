@@ -65,6 +65,20 @@ struct DepthwiseArgs {
   int64_t out_stride;
 };
 
+// Rows that are made of runs of codes, all of one length (kernels/patches.h).
+struct PatchRun {
+  const uint8_t* from;  // of the first row
+  int64_t advance;      // bytes to the next row's
+};
+struct RunArgs {
+  const PatchRun* runs;
+  int64_t count, length, rows;
+  bool is_signed;
+  int32_t zero_point;
+  void* out;  // packed as pack_codes packs, the rows row_bytes apart
+  int64_t row_bytes;
+};
+
 // Input positions of a grouped convolution, laid out for the lanes of one vector of output channels, in `steps` steps
 // of input channels.
 struct SpreadArgs {

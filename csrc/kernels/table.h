@@ -9,6 +9,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/grouped.h"
+#include "kernels/patches.h"
 #include "kernels/pool.h"
 #include "kernels/transcendental.h"
 #include "kernels/winograd.h"
@@ -31,10 +32,11 @@ struct KernelTable {
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
   // Interleaves rows for a mixed tile (kernels/gemm_mixed.h); null where the tile is not mixed.
   void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool words, uint8_t* out);
+  void (*pack_runs)(const RunArgs&);
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
   void (*depthwise)(const DepthwiseArgs&);
   GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
-  WinogradKernels winograd2, winograd4;  // F(2x2, 3x3), F(4x4, 3x3)
+  WinogradKernels winograd2, winograd4;         // F(2x2, 3x3), F(4x4, 3x3)
   void (*quantize)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, uint8_t* out);
   void (*range)(const float* x, int64_t n, float* lo, float* hi);
   void (*dequantize)(const uint8_t* q, bool is_signed, int64_t n, float scale, int32_t zero_point, float* out);
@@ -88,6 +90,7 @@ constexpr KernelTable make_table(const char* name) {
           .gemm = kernels::gemm<S>,
           .pack_codes = kernels::pack_codes<S>,
           .pack_tile = tile_packer<S>(),
+          .pack_runs = kernels::pack_runs<S>,
           .pack_padding = kernels::pack_padding<S>,
           .depthwise = kernels::depthwise<S>,
           .grouped_words = grouped_kernels<S, typename S::Words>(),

@@ -1,10 +1,14 @@
-// Convolutions of one to three spatial axes, ordinary and transposed: one walk (ops/packed.h), three ways.
-// Patches are gathered straight from the channels-last input into the GEMM's packed rows (no im2col
-// matrix in memory); depthwise convolution (ops/depthwise.h) goes through a list of tap addresses; 3x3 ones of stride 1
-// may take Winograd's algorithm (ops/winograd.h).
+// Convolutions of one to three spatial axes. Here an ordinary one (ops/conv_geometry.h) finds its algorithm:
+//   one filter per channel                   ops/depthwise.h
+//   groups narrower than the GEMM's panels   ops/grouped.h
+//   3x3 of stride 1, where it pays           ops/winograd.h
+//   the rest                                 the GEMM, over patches gathered while packing (ops/patches.h)
+// A transposed one is cut into phases, one per remainder of the output's place modulo the stride: each an ordinary
+// convolution with every stride-th tap, so that none of the zeros between its inputs is ever multiplied.
 #include <algorithm>
 #include <cstring>
 
+#include "core/threads.h"
 #include "isa/dispatch.h"
 #include "ops/checks.h"
 #include "ops/conv_geometry.h"
@@ -12,41 +16,84 @@
 #include "ops/gemm_driver.h"
 #include "ops/grouped.h"
 #include "ops/ops.h"
+#include "ops/patches.h"
 #include "ops/winograd.h"
 
 namespace octensor::ops {
 namespace {
 
-// One output position's patch; taps that lie side by side in memory are one run.
-void pack_patch(const Geometry& g, const CodePacker& packer, int64_t row, int64_t group, uint8_t* out) {
-  const PackedConv& w = g.w;
-  const int64_t channels = g.channels / w.groups;
-  const int64_t o2 = row % g.out_size[2], o1 = row / g.out_size[2] % g.out_size[1],
-                o0 = row / g.out_size[2] / g.out_size[1] % g.out_size[0],
-                n = row / g.out_size[2] / g.out_size[1] / g.out_size[0];
-  const bool adjacent = w.reach[2] == 1 && w.upsample[2] == 1 && g.stride[2] == channels && w.groups == 1;
-  const int64_t start = o2 * w.step[2] - w.lead[2];
-  const int64_t lo = std::clamp<int64_t>(-start, 0, w.kernel[2]), hi = std::clamp(g.size[2] - start, lo, w.kernel[2]);
-  for (int64_t t0 = 0; t0 < w.kernel[0]; ++t0) {
-    const int64_t i0 = g.source(0, o0, t0);
-    for (int64_t t1 = 0; t1 < w.kernel[1]; ++t1) {
-      const int64_t i1 = i0 < 0 ? -1 : g.source(1, o1, t1);
-      if (i1 < 0) {
-        out = packer.padding(w.kernel[2] * channels, out);
-        continue;
-      }
-      const uint8_t* from = g.x + n * g.image_stride + i0 * g.stride[0] + i1 * g.stride[1] + group * channels;
-      if (adjacent) {
-        out = packer.padding(lo * channels, out);
-        if (hi > lo) out = packer.codes(from + (start + lo) * channels, (hi - lo) * channels, out);
-        out = packer.padding((w.kernel[2] - hi) * channels, out);
-        continue;
-      }
-      for (int64_t t2 = 0; t2 < w.kernel[2]; ++t2) {
-        const int64_t i2 = g.source(2, o2, t2);
-        out = i2 >= 0 ? packer.codes(from + i2 * g.stride[2], channels, out) : packer.padding(channels, out);
-      }
-    }
+// Where results go: the epilogue is of the convolution as the user sees it, the output dense and channels-last.
+struct Result {
+  const Epilogue& epilogue;
+  const QParams& qparams;
+  bool relu;
+  uint8_t* out;
+};
+
+void gemm(const Geometry& g, const KernelTable& table, const QParams& input, const Result& r) {
+  const PatchPacker patches(g, table);
+  run_gemm(
+      CodePacker(table, input), g.w, g.batch * g.out_size[0] * g.out_size[1] * g.out_size[2],
+      {.pack = std::cref(patches), .codes = patches.in_place() ? g.x : nullptr, .stride = g.w.step[2] * g.stride[2]},
+      {.codes = r.out,
+       .stride = g.w.matrix().groups * g.w.matrix().columns,
+       .relu = r.relu,
+       .epilogue = &r.epilogue,
+       .qparams = &r.qparams});
+}
+
+void ordinary(const Geometry& g, const KernelTable& table, const QParams& input, const Result& r) {
+  const WeightMatrix& m = g.w.matrix();
+  if (m.groups == g.channels && m.columns == 1 && m.groups > 1 && m.k > 0)
+    depthwise(g, table, r.epilogue, r.qparams, r.relu, r.out);
+  else if (grouped_pays(g.w, table))
+    grouped(g, table, r.epilogue, r.qparams, r.relu, r.out);
+  else
+    gemm(g, table, input, r);
+}
+
+struct Phases {
+  std::vector<std::pair<Triple, PackedConv>> phases;  // with their first outputs
+};
+
+std::shared_ptr<const Phases> make_phases(const PackedConv& w, const KernelTable&) {
+  auto p = std::make_shared<Phases>();
+  for (int64_t i = 0; i < w.upsample[0] * w.upsample[1] * w.upsample[2]; ++i) {
+    const Triple first{i / w.upsample[2] / w.upsample[1], i / w.upsample[2] % w.upsample[1], i % w.upsample[2]};
+    p->phases.emplace_back(first, w.phase(first));
+  }
+  return p;
+}
+
+// Every phase on its own, then its outputs to their places.
+void transposed(const Geometry& g, const KernelTable& table, const QParams& input, const Result& r) {
+  const int64_t channels = g.w.matrix().groups * g.w.matrix().columns;
+  const Triple &up = g.w.upsample, &whole = g.out_size;
+  const auto phases = g.w.form(table, make_phases);
+  StoragePtr part;
+  for (const auto& [first, w] : phases->phases) {
+    Triple size;
+    for (int a = 0; a < 3; ++a) size[a] = (whole[a] - first[a] + up[a] - 1) / up[a];
+    if (size[0] <= 0 || size[1] <= 0 || size[2] <= 0) continue;
+    if (!part.get()) part = allocate(g.batch * size[0] * size[1] * size[2] * channels);  // the first is the largest
+    ordinary({.w = w,
+              .x = g.x,
+              .batch = g.batch,
+              .channels = g.channels,
+              .size = g.size,
+              .out_size = size,
+              .image_stride = g.image_stride,
+              .stride = g.stride,
+              .is_signed = g.is_signed,
+              .zero_point = g.zero_point},
+             table, input, {r.epilogue, r.qparams, r.relu, part.get()});
+    parallel_for(g.batch * size[0] * size[1], [&, &first = first](int64_t line) {
+      const int64_t o1 = line % size[1] * up[1] + first[1], o0 = line / size[1] % size[0] * up[0] + first[0];
+      const int64_t n = line / size[1] / size[0];
+      uint8_t* to = r.out + (((n * whole[0] + o0) * whole[1] + o1) * whole[2] + first[2]) * channels;
+      const uint8_t* from = part.get() + line * size[2] * channels;
+      for (int64_t i = 0; i < size[2]; ++i, to += up[2] * channels, from += channels) std::memcpy(to, from, channels);
+    });
   }
 }
 
@@ -85,25 +132,14 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
              .zero_point = x.qparams().zero_point()};
   for (int i = 0; i < w.spatial; ++i) g.stride[lead + i] = x.stride(2 + i);
   const KernelTable& table = kernel_table();
-  if (w.groups == channels && out_channels == channels && w.groups > 1) {
-    depthwise(g, table, *epilogue, *qparams, relu, out.bytes());
-  } else if (!w.is_transposed && grouped_pays(w, table)) {
-    grouped(g, table, *epilogue, *qparams, relu, out.bytes());
+  const Result result{*epilogue, *qparams, relu, out.bytes()};
+  if (w.upsample != Triple{1, 1, 1}) {
+    transposed(g, table, x.qparams(), result);
   } else if (const ConvChoice choice = algorithm_of(w, g.batch, size, table);
              choice.algorithm != ConvAlgorithm::direct) {
     winograd(g, table, choice, *epilogue, *qparams, relu, out.bytes());
   } else {
-    const CodePacker packer(table, x.qparams());
-    run_gemm(packer, w, g.batch * out_size[0] * out_size[1] * out_size[2],
-             {.pack =
-                  [&](int64_t first, int64_t n, int64_t group, uint8_t* to, int64_t stride) {
-                    for (int64_t i = 0; i < n; ++i) pack_patch(g, packer, first + i, group, to + i * stride);
-                  }},
-             {.codes = out.bytes(),
-              .stride = out_channels,
-              .relu = relu,
-              .epilogue = epilogue.get(),
-              .qparams = qparams.get()});
+    ordinary(g, table, x.qparams(), result);
   }
   return out;
 }

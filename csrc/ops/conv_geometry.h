@@ -1,4 +1,5 @@
-// Everything about one call of a convolution that its algorithms share. Offsets are in bytes: codes are 8-bit.
+// Everything about one call of a convolution that its algorithms share; `w` is an ordinary one (upsample is 1). Offsets
+// are in bytes: codes are 8-bit.
 #pragma once
 #include "ops/packed.h"
 
@@ -16,13 +17,8 @@ struct Geometry {
 
   // Where output o's tap t reads along an axis; -1 where that is real 0.
   int64_t source(int axis, int64_t o, int64_t t) const {
-    int64_t at = o * w.step[axis] - w.lead[axis] + t * w.reach[axis];
-    if (at < 0) return -1;
-    if (w.upsample[axis] > 1) {
-      if (at % w.upsample[axis]) return -1;
-      at /= w.upsample[axis];
-    }
-    return at < size[axis] ? at : -1;
+    const int64_t at = o * w.step[axis] - w.lead[axis] + t * w.reach[axis];
+    return at >= 0 && at < size[axis] ? at : -1;
   }
 };
 

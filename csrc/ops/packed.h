@@ -111,6 +111,10 @@ struct PackedConv : PackedWeight {
                                std::vector<int64_t> padding, std::vector<int64_t> output_padding,
                                std::vector<int64_t> dilation, int64_t groups);
 
+  // Where upsample > 1: the ordinary convolution that gives outputs first, first + upsample, ... of this one. It holds
+  // the taps that meet input values there and no others, perhaps none; bias and multipliers are this one's.
+  PackedConv phase(const Triple& first) const;
+
   // Sizes of the output for these input sizes; ValueError where the kernel does not fit.
   Triple output_size(const Triple& input) const;
 
