@@ -18,13 +18,16 @@ class PatchPacker {
 
  private:
   struct Line;
-  void pack(const Line& line, int64_t position, int64_t rows, bool inside, uint8_t* out, int64_t row_bytes) const;
+  Line line_of(int64_t line, int64_t group) const;
+  int64_t inner_runs(const Line& line, int64_t position, PatchRun* runs) const;
+  int64_t outer_runs(const Line& line, int64_t position, bool inside, PatchRun* runs) const;
 
   const Geometry& g_;
   const KernelTable& table_;
-  int64_t channels_;         // of a group
-  bool adjacent_;            // a kernel row's taps lie side by side in memory
-  int64_t inside_, beyond_;  // positions along a line whose taps all lie inside it
+  int64_t channels_;              // of a group
+  int64_t run_taps_;              // taps of a kernel row that lie side by side in memory and make one run
+  int64_t inside_, beyond_;       // positions along a line whose taps all lie inside it
+  std::vector<int64_t> offsets_;  // of the runs of a patch that lies inside the input, from its first tap on
   std::vector<uint8_t> padding_;
 };
 
