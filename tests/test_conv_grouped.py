@@ -1,4 +1,4 @@
-"""Grouped convolutions of every width per group equal the oracle bit for bit."""
+"""Grouped convolutions of every width per group, and stems, equal the oracle bit for bit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def operands(rng, x_shape, w_shape, x_dtype="quint8", w_dtype="qint8", style="un
 def cases(draw: st.DrawFn):
     spatial = draw(st.sampled_from([1, 2, 2, 2, 3]))
     cg, og = draw(widths), draw(widths)
-    groups = draw(st.integers(2, max(2, min(20, 160 // max(cg, og)))))
+    groups = draw(st.one_of(st.just(1), st.integers(2, max(2, min(20, 160 // max(cg, og))))))
 
     def axes(lo: int, hi: int) -> tuple[int, ...]:
         return tuple(draw(st.lists(st.integers(lo, hi), min_size=spatial, max_size=spatial)))
@@ -76,6 +76,22 @@ def test_every_width(cg, og):
     check(x, w, None, out, groups, stride=(1, 1), padding=(1, 1), dilation=(1, 1))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (7, 2, 3), (5, 1, 2), (2, 3, 0)])
+def test_stems(channels, kernel, stride, padding):
+    """Few input channels: patches of short runs, all of whose sides reach over the input."""
+    rng = np.random.default_rng(10 * channels + kernel)
+    for out_channels in (7, 32, 33, 70):
+        x, w = operands(
+            rng,
+            (2, channels, 13, 19),
+            (out_channels, channels, kernel, kernel),
+            how=["symmetric", "channel", "tensor"][channels % 3],
+        )
+        walk = {"stride": (stride, stride), "padding": (padding, padding), "dilation": (1, 1)}
+        check(x, w, None, params(0.05, 128, "quint8"), 1, True, **walk)
+
+
 @pytest.mark.parametrize("width", [31, 200, 517])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (3, 2), (1, 9), (5, 1)])
 def test_long_lines(width, stride, dilation):
@@ -88,22 +104,19 @@ def test_long_lines(width, stride, dilation):
 
 @pytest.mark.parametrize("w_dtype", ["qint8", "quint8"])
 @pytest.mark.parametrize("x_dtype", ["qint8", "quint8"])
-@pytest.mark.parametrize(("cg", "og"), [(1, 2), (2, 2), (4, 4), (8, 8), (13, 5), (32, 8)])
-def test_extremes(cg, og, x_dtype, w_dtype):
+@pytest.mark.parametrize(
+    ("groups", "cg", "og"), [(9, 1, 2), (9, 2, 2), (9, 4, 4), (5, 8, 8), (3, 13, 5), (3, 32, 8), (1, 3, 32)]
+)
+def test_extremes(groups, cg, og, x_dtype, w_dtype):
     """Ends of both ranges with zero points at either end: the largest products that there are."""
     tx, tw = oracle.DTYPES[x_dtype], oracle.DTYPES[w_dtype]
     rng = np.random.default_rng(0)
-    out = params(0.01 * cg, 0, "qint8")
     for zx in (tx.qmin, tx.qmax):
-        for zw in (tw.qmin, tw.qmax, 0):
-            codes = sample_codes(rng, (1, cg * 9, 5, 9), x_dtype, "ends")
-            x = oracle.Q(codes, np.float32(0.004), zx, x_dtype)
-            w = oracle.Q(
-                np.where(rng.random((og * 9, cg, 3, 3)) < 0.9, tw.qmax if zw == tw.qmin else tw.qmin, zw), *w_of(zw)
-            )
-            w = w._replace(codes=w.codes.astype(tw.storage), dtype=w_dtype)
-            check(x, w, None, out, 9, stride=(1, 1), padding=(1, 1), dilation=(1, 1))
-
-
-def w_of(zero: int) -> tuple[np.float32, int, str]:
-    return np.float32(0.004), zero, "qint8"
+        for zw in (tw.qmin, tw.qmax, tw.qmin + 128):
+            far = tw.qmin if zw == tw.qmax else tw.qmax
+            codes = np.where(rng.random((og * groups, cg, 3, 3)) < 0.9, far, zw).astype(tw.storage)
+            w = oracle.Q(codes, np.float32(0.004), zw, w_dtype)
+            x = sample_codes(rng, (1, cg * groups, 5, 9), x_dtype, "ends")
+            x = oracle.Q(x, np.float32(0.004), zx, x_dtype)
+            walk = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+            check(x, w, None, params(0.01 * cg, 0, "qint8"), groups, **walk)

@@ -1,6 +1,6 @@
 // Convolutions of one to three spatial axes. Here an ordinary one (ops/conv_geometry.h) finds its algorithm:
 //   one filter per channel                   ops/depthwise.h
-//   groups narrower than the GEMM's panels   ops/grouped.h
+//   narrow groups, few input channels        ops/grouped.h
 //   3x3 of stride 1, where it pays           ops/winograd.h
 //   the rest                                 the GEMM, over patches gathered while packing (ops/patches.h)
 // A transposed one is cut into phases, one per remainder of the output's place modulo the stride: each an ordinary

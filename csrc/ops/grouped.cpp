@@ -85,7 +85,7 @@ std::shared_ptr<const LaneWeights> pack(const PackedConv& w, const KernelTable& 
   l->vectors = ceil_div(channels, lanes);
   l->steps = ceil_div(in, group);
   l->vector = lanes * group;
-  l->strip = m.columns % lanes ? 1 : m.columns / lanes;
+  l->strip = m.groups == 1 ? l->vectors : m.columns % lanes ? 1 : m.columns / lanes;
   l->last_window = 0;
   const int64_t bytes = l->vectors * taps * l->steps * l->vector * kernels.activation;
   l->values = allocate(bytes);
@@ -265,9 +265,15 @@ const uint8_t* end_of(const Geometry& g) {
 
 }  // namespace
 
+// One GEMM per group wastes the panels' columns that a group does not fill and packs every patch for few columns. Of
+// one group with few input channels patches are short runs, whose packing costs more than the multiplications; beyond
+// 32 output channels and 9 taps the GEMM's multiplications, which waste no lane's inputs, win again (measured).
 bool grouped_pays(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
-  return m.groups > 1 && m.k > 0 && m.columns <= 3 * table.tile.lanes;
+  const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
+  if (m.k == 0) return false;
+  if (m.groups > 1) return m.columns <= 3 * table.tile.lanes;
+  return m.k / taps <= 4 && taps > 1 && (m.columns <= 32 || taps <= 9);
 }
 
 void grouped(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams, bool relu,

@@ -1,4 +1,5 @@
-// Grouped convolution whose groups are narrower than the GEMM's panels: lanes hold channels of several groups.
+// Convolution with few input channels per lane: groups narrower than the GEMM's panels, whose lanes hold channels of
+// several groups, and stems, which have few input channels altogether.
 #pragma once
 #include "isa/dispatch.h"
 #include "ops/conv_geometry.h"
