@@ -65,6 +65,19 @@ std::shared_ptr<const Phases> make_phases(const PackedConv& w, const KernelTable
   return p;
 }
 
+constexpr int64_t kTaskBytes = 32 * 1024;  // of a phase, for a thread to put in place
+
+// A few dozen bytes at a time: calls to memcpy would cost more than the copying.
+void copy_pixel(uint8_t* to, const uint8_t* from, int64_t n) {
+  constexpr int64_t kPart = 16;
+  if (n < kPart) {
+    for (int64_t c = 0; c < n; ++c) to[c] = from[c];
+    return;
+  }
+  for (int64_t c = 0; c + kPart <= n; c += kPart) std::memcpy(to + c, from + c, kPart);
+  std::memcpy(to + n - kPart, from + n - kPart, kPart);  // the last part, perhaps some of it once more
+}
+
 // Every phase on its own, then its outputs to their places.
 void transposed(const Geometry& g, const KernelTable& table, const QParams& input, const Result& r) {
   const int64_t channels = g.w.matrix().groups * g.w.matrix().columns;
@@ -87,12 +100,16 @@ void transposed(const Geometry& g, const KernelTable& table, const QParams& inpu
               .is_signed = g.is_signed,
               .zero_point = g.zero_point},
              table, input, {r.epilogue, r.qparams, r.relu, part.get()});
-    parallel_for(g.batch * size[0] * size[1], [&, &first = first](int64_t line) {
-      const int64_t o1 = line % size[1] * up[1] + first[1], o0 = line / size[1] % size[0] * up[0] + first[0];
-      const int64_t n = line / size[1] / size[0];
-      uint8_t* to = r.out + (((n * whole[0] + o0) * whole[1] + o1) * whole[2] + first[2]) * channels;
-      const uint8_t* from = part.get() + line * size[2] * channels;
-      for (int64_t i = 0; i < size[2]; ++i, to += up[2] * channels, from += channels) std::memcpy(to, from, channels);
+    const int64_t lines = g.batch * size[0] * size[1], line_bytes = size[2] * channels;
+    const int64_t some = std::max<int64_t>(1, kTaskBytes / line_bytes);
+    parallel_for((lines + some - 1) / some, [&, &first = first](int64_t task) {
+      for (int64_t line = task * some; line < std::min(lines, (task + 1) * some); ++line) {
+        const int64_t o1 = line % size[1] * up[1] + first[1], o0 = line / size[1] % size[0] * up[0] + first[0];
+        const int64_t n = line / size[1] / size[0];
+        uint8_t* to = r.out + (((n * whole[0] + o0) * whole[1] + o1) * whole[2] + first[2]) * channels;
+        const uint8_t* from = part.get() + line * line_bytes;
+        for (int64_t i = 0; i < size[2]; ++i, to += up[2] * channels, from += channels) copy_pixel(to, from, channels);
+      }
     });
   }
 }

@@ -33,6 +33,8 @@ bool PatchPacker::in_place() const {
   const PackedConv& w = g_.w;
   const Triple one{1, 1, 1};
   if (w.kernel != one || w.groups != 1 || w.lead != Triple{0, 0, 0}) return false;
+  for (int a = 0; a < 3; ++a)
+    if ((g_.out_size[a] - 1) * w.step[a] >= g_.size[a]) return false;  // output_padding
   // The next line, plane and image must begin where the last ends.
   int64_t bytes = w.step[2] * g_.stride[2];
   const auto continues = [&](int64_t count, int64_t inner, int64_t stride) { return count == 1 || stride == inner; };
