@@ -67,8 +67,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "conv2d": (_C.conv, {"input": IMAGE, "packed": packed_conv(), "qparams": QP, "relu": False}),
     "add": (_C.add, {"a": q((2, 3)), "b": q((2, 3)), "qparams": QP, "relu": False}),
     "mul": (_C.mul, {"a": q((2, 3)), "b": q((2, 3)), "qparams": QP, "relu": False}),
-    "max_pool2d": (
-        _C.max_pool2d,
+    "max_pool": (
+        _C.max_pool,
         {
             "input": IMAGE,
             "kernel_size": (2, 2),
@@ -78,8 +78,8 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "ceil_mode": False,
         },
     ),
-    "avg_pool2d": (
-        _C.avg_pool2d,
+    "avg_pool": (
+        _C.avg_pool,
         {
             "input": IMAGE,
             "kernel_size": (2, 2),
@@ -90,7 +90,7 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "divisor_override": None,
         },
     ),
-    "adaptive_avg_pool2d": (_C.adaptive_avg_pool2d, {"input": IMAGE, "output_size": (2, 2)}),
+    "adaptive_avg_pool": (_C.adaptive_avg_pool, {"input": IMAGE, "output_size": (2, 2)}),
     "cat": (_C.cat, {"tensors": [q((2, 3)), q((2, 3))], "dim": 0, "qparams": QP}),
     "set_num_threads": (_C.set_num_threads, {"n": 1}),
     "set_isa": (_C.set_isa, {"name": _C.get_isa()}),
@@ -105,7 +105,9 @@ VALID: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
 }
 
 # What a message calls an operation that is spelled differently in Python.
-SPOKEN = {"PackedLinear": "linear", "PackedConv": "conv2d|conv"}
+SPOKEN = {"PackedLinear": "linear", "PackedConv": "conv2d|conv"} | {
+    op: rf"{op}[123]d" for op in ("max_pool", "avg_pool", "adaptive_avg_pool")
+}
 
 
 def call(op: str, **changes: Any) -> Any:
@@ -256,28 +258,28 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"qparams": _C.QParams(1.2e-38, 0, _C.quint8), "a": q((2, 3), _C.QParams(1e30, 0, _C.quint8))},
         "qparams|scale",
     ),
-    *[("max_pool2d", {"kernel_size": k}, "kernel_size") for k in ((0, 2), (2, 0), (-1, 2))],
-    *[("avg_pool2d", {"kernel_size": k}, "kernel_size") for k in ((0, 2), (2, 0), (-1, 2))],
-    *[(op, {"stride": s}, "stride") for op in ("max_pool2d", "avg_pool2d") for s in ((0, 1), (1, -1))],
-    *[(op, {"padding": p}, "padding") for op in ("max_pool2d", "avg_pool2d") for p in ((-1, 0), (2, 0), (0, 2**62))],
-    *[("max_pool2d", {"dilation": d}, "dilation") for d in ((0, 1), (1, -1), (2**62, 1))],
-    *[(op, {"kernel_size": (6, 1)}, "input.*6.*5") for op in ("max_pool2d", "avg_pool2d")],
-    *[(op, {"kernel_size": (2**31, 1)}, "kernel_size|input") for op in ("max_pool2d", "avg_pool2d")],
+    *[("max_pool", {"kernel_size": k}, "kernel_size") for k in ((0, 2), (2, 0), (-1, 2))],
+    *[("avg_pool", {"kernel_size": k}, "kernel_size") for k in ((0, 2), (2, 0), (-1, 2))],
+    *[(op, {"stride": s}, "stride") for op in ("max_pool", "avg_pool") for s in ((0, 1), (1, -1))],
+    *[(op, {"padding": p}, "padding") for op in ("max_pool", "avg_pool") for p in ((-1, 0), (2, 0), (0, 2**62))],
+    *[("max_pool", {"dilation": d}, "dilation") for d in ((0, 1), (1, -1), (2**62, 1))],
+    *[(op, {"kernel_size": (6, 1)}, "input.*6.*5") for op in ("max_pool", "avg_pool")],
+    *[(op, {"kernel_size": (2**31, 1)}, "kernel_size|input") for op in ("max_pool", "avg_pool")],
     *[
         (op, {"input": q((3, 5, 5))}, r"input.*\(3, 5, 5\)")
-        for op in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
+        for op in ("max_pool", "avg_pool", "adaptive_avg_pool")
     ],
     *[
         (op, {"input": q((1, 3, 5, 5), WIDE)}, "input.*qint32")
-        for op in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
+        for op in ("max_pool", "avg_pool", "adaptive_avg_pool")
     ],
     *[
         (op, {"input": PER_CHANNEL_IMAGE}, "input.*per-channel")
-        for op in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
+        for op in ("max_pool", "avg_pool", "adaptive_avg_pool")
     ],
-    *[(op, {"input": q((1, 3, 0, 5))}, "input") for op in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")],
-    ("avg_pool2d", {"divisor_override": 0}, "divisor_override"),
-    *[("adaptive_avg_pool2d", {"output_size": s}, "output_size") for s in ((0, 1), (1, -1), (2**31, 1), (2**62, 1))],
+    *[(op, {"input": q((1, 3, 0, 5))}, "input") for op in ("max_pool", "avg_pool", "adaptive_avg_pool")],
+    ("avg_pool", {"divisor_override": 0}, "divisor_override"),
+    *[("adaptive_avg_pool", {"output_size": s}, "output_size") for s in ((0, 1), (1, -1), (2**31, 1), (2**62, 1))],
     ("cat", {"tensors": []}, "tensors.*none"),
     ("cat", {"dim": 2}, r"dim.*\[-2, 1\].*2"),
     ("cat", {"dim": -3}, r"dim.*\[-2, 1\].*-3"),

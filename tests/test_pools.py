@@ -47,7 +47,7 @@ def test_max_pool2d(batch, g, source, ceil, seed, style, layout):
     codes = sample_codes(np.random.default_rng(seed), (*batch, *g["image"]), source[2], style)
     args = (g["kernel"], g["stride"], g["padding"], g["dilation"], ceil)
     x = to_qtensor(oracle.Q(codes, *source), layout)
-    assert_everywhere(lambda: _C.max_pool2d(x, *args), oracle.max_pool2d(codes, *args))
+    assert_everywhere(lambda: _C.max_pool(x, *args), oracle.max_pool2d(codes, *args))
 
 
 @pytest.mark.parametrize("name", ["qint8", "quint8"])
@@ -56,7 +56,7 @@ def test_max_pool2d_of_a_window_wholly_in_the_padding(name):
     codes = sample_codes(np.random.default_rng(0), (1, 19, 2, 2), name, "uniform")
     x = to_qtensor(oracle.Q(codes, 0.5, 3, name))
     args = ((2, 2), (1, 1), (1, 1), (3, 3), False)
-    assert_everywhere(lambda: _C.max_pool2d(x, *args), np.full((1, 19, 1, 1), oracle.DTYPES[name].qmin, codes.dtype))
+    assert_everywhere(lambda: _C.max_pool(x, *args), np.full((1, 19, 1, 1), oracle.DTYPES[name].qmin, codes.dtype))
 
 
 @pytest.mark.rows(68)
@@ -76,7 +76,7 @@ def test_avg_pool2d(batch, g, source, ceil, include_pad, divisor, seed, style, l
     q = oracle.Q(sample_codes(np.random.default_rng(seed), (*batch, h, w), source[2], style), *source)
     args = (g["kernel"], g["stride"], g["padding"], ceil, include_pad, divisor)
     x = to_qtensor(q, layout)
-    assert_everywhere(lambda: _C.avg_pool2d(x, *args), oracle.avg_pool2d(q, *args))
+    assert_everywhere(lambda: _C.avg_pool(x, *args), oracle.avg_pool2d(q, *args))
 
 
 @pytest.mark.rows(69)
@@ -92,7 +92,7 @@ def test_avg_pool2d(batch, g, source, ceil, include_pad, divisor, seed, style, l
 def test_adaptive_avg_pool2d(batch, image, size, source, seed, style, layout):
     q = oracle.Q(sample_codes(np.random.default_rng(seed), (*batch, *image), source[2], style), *source)
     x = to_qtensor(q, layout)
-    assert_everywhere(lambda: _C.adaptive_avg_pool2d(x, size), oracle.adaptive_avg_pool2d(q, size))
+    assert_everywhere(lambda: _C.adaptive_avg_pool(x, size), oracle.adaptive_avg_pool2d(q, size))
 
 
 def test_global_average_of_a_large_image():
@@ -101,7 +101,7 @@ def test_global_average_of_a_large_image():
     side = 61 if EMULATED else 311
     q = oracle.Q(rng.integers(100, 255, (1, 3, side, side)).astype(np.uint8), np.float32(0.1), 0, "quint8")
     x = to_qtensor(q)
-    assert_everywhere(lambda: _C.adaptive_avg_pool2d(x, (1, 1)), oracle.adaptive_avg_pool2d(q, (1, 1)))
+    assert_everywhere(lambda: _C.adaptive_avg_pool(x, (1, 1)), oracle.adaptive_avg_pool2d(q, (1, 1)))
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
@@ -112,6 +112,6 @@ def test_large_pools(layout):
     x = to_qtensor(q, layout)
     maximum = ((3, 3), (2, 2), (1, 1), (1, 1), True)
     mean = ((3, 2), (2, 2), (1, 1), False, False, None)
-    assert_everywhere(lambda: _C.max_pool2d(x, *maximum), oracle.max_pool2d(q.codes, *maximum))
-    assert_everywhere(lambda: _C.avg_pool2d(x, *mean), oracle.avg_pool2d(q, *mean))
-    assert_everywhere(lambda: _C.adaptive_avg_pool2d(x, (4, 7)), oracle.adaptive_avg_pool2d(q, (4, 7)))
+    assert_everywhere(lambda: _C.max_pool(x, *maximum), oracle.max_pool2d(q.codes, *maximum))
+    assert_everywhere(lambda: _C.avg_pool(x, *mean), oracle.avg_pool2d(q, *mean))
+    assert_everywhere(lambda: _C.adaptive_avg_pool(x, (4, 7)), oracle.adaptive_avg_pool2d(q, (4, 7)))

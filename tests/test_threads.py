@@ -52,9 +52,9 @@ def network() -> list[tuple[str, Callable[[], _C.QTensor | np.ndarray]]]:
         ("lookup", lambda: _C.lookup(x, table, p)),
         ("add", lambda: _C.add(x, x, p)),
         ("mul", lambda: _C.mul(x, x, p)),
-        ("max_pool2d", lambda: _C.max_pool2d(x, (3, 3), (2, 2), (1, 1), (1, 1), False)),
-        ("avg_pool2d", lambda: _C.avg_pool2d(x, (3, 3), (2, 2), (1, 1), False, True, None)),
-        ("adaptive_avg_pool2d", lambda: _C.adaptive_avg_pool2d(x, (3, 2))),
+        ("max_pool2d", lambda: _C.max_pool(x, (3, 3), (2, 2), (1, 1), (1, 1), False)),
+        ("avg_pool2d", lambda: _C.avg_pool(x, (3, 3), (2, 2), (1, 1), False, True, None)),
+        ("adaptive_avg_pool2d", lambda: _C.adaptive_avg_pool(x, (3, 2))),
         ("cat", lambda: _C.cat([x, x], 1, p)),
     ]
 

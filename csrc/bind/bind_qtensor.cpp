@@ -142,12 +142,28 @@ py::tuple to_tuple(const Shape& shape) {
   return t;
 }
 
+namespace {
+
+py::capsule keep_storage(StoragePtr storage) {
+  return {new StoragePtr(std::move(storage)), [](void* p) { delete static_cast<StoragePtr*>(p); }};
+}
+
+}  // namespace
+
+py::array float_result(const Shape& shape, const Shape& strides) {
+  Shape bytes = strides;
+  for (auto& s : bytes) s *= sizeof(float);
+  const size_t size = count(shape) * sizeof(float);
+  if (size < kCachedFrom) return py::array_t<float>(shape, bytes);
+  const StoragePtr storage = allocate(size);
+  return py::array_t<float>(shape, bytes, reinterpret_cast<const float*>(storage.get()), keep_storage(storage));
+}
+
 py::array as_array(const QTensor& q, bool writable) {
   check(!writable || q.storage().writable,
         "QTensor: expected memory that may be written, got a tensor over a read-only "
         "array; clone() it first");
-  const py::capsule owner(new StoragePtr(q.storage()), [](void* p) { delete static_cast<StoragePtr*>(p); });
-  py::array array(numpy_dtype(q.dtype()), q.shape(), byte_strides(q), q.bytes(), owner);
+  py::array array(numpy_dtype(q.dtype()), q.shape(), byte_strides(q), q.bytes(), keep_storage(q.storage()));
   if (!writable) array.attr("setflags")(py::arg("write") = false);
   return array;
 }

@@ -8,34 +8,6 @@
 namespace octensor {
 namespace {
 
-// A plane, in blocks, so that a transposition touches each cache line once.
-template <class T>
-void copy_plane(const T* src, const int64_t* ss, T* dst, const int64_t* ds, const int64_t* shape) {
-  constexpr int64_t kBlock = 32;
-  for (int64_t i0 = 0; i0 < shape[0]; i0 += kBlock)
-    for (int64_t j0 = 0; j0 < shape[1]; j0 += kBlock) {
-      const int64_t i1 = std::min(i0 + kBlock, shape[0]), j1 = std::min(j0 + kBlock, shape[1]);
-      for (int64_t i = i0; i < i1; ++i)
-        for (int64_t j = j0; j < j1; ++j) dst[i * ds[0] + j * ds[1]] = src[i * ss[0] + j * ss[1]];
-    }
-}
-
-template <class T>
-void copy_typed(const T* src, const int64_t* ss, T* dst, const int64_t* ds, const int64_t* shape, int ndim) {
-  if (ndim == 0) {
-    *dst = *src;
-  } else if (ndim == 1 && ss[0] == 1 && ds[0] == 1) {
-    std::memcpy(dst, src, sizeof(T) * shape[0]);
-  } else if (ndim == 2 && ss[1] != 1) {
-    copy_plane(src, ss, dst, ds, shape);
-  } else if (ndim == 1) {
-    for (int64_t i = 0; i < shape[0]; ++i) dst[i * ds[0]] = src[i * ss[0]];
-  } else {
-    for (int64_t i = 0; i < shape[0]; ++i)
-      copy_typed(src + i * ss[0], ss + 1, dst + i * ds[0], ds + 1, shape + 1, ndim - 1);
-  }
-}
-
 std::vector<int> channels_last_order(int ndim) {
   std::vector<int> order(ndim);
   for (int i = 0; i < ndim; ++i) order[i] = i;
@@ -54,10 +26,8 @@ std::string to_text(const Shape& shape) {
 int64_t count(const Shape& shape) {
   int64_t n = 1;
   for (int64_t d : shape)
-    check(d >= 0 && !__builtin_mul_overflow(n, d, &n) && n < (int64_t{1} << 62),
-          "shape: expected sizes of at least 0 "
-          "whose product stays below 2**62, got ",
-          to_text(shape));
+    if (d < 0 || __builtin_mul_overflow(n, d, &n) || n >= (int64_t{1} << 62))
+      check(false, "shape: expected sizes of at least 0 whose product stays below 2**62, got ", to_text(shape));
   return n;
 }
 
@@ -93,35 +63,6 @@ Shape broadcast(const char* op, const Shape& a, const Shape& b) {
     out[out.size() - 1 - i] = x == 1 ? y : x;
   }
   return out;
-}
-
-void copy_strided(const uint8_t* src, const Shape& ss, uint8_t* dst, const Shape& ds, const Shape& shape,
-                  size_t itemsize) {
-  if (count(shape) == 0) return;
-  // Walk the axes in the order of the destination's strides, so that writes are sequential.
-  const int ndim = static_cast<int>(shape.size());
-  std::vector<int> order(ndim);
-  for (int i = 0; i < ndim; ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return ds[a] > ds[b]; });
-  Shape s, d, n;
-  for (int i : order) {
-    if (shape[i] == 1) continue;
-    if (!n.empty() && s.back() == ss[i] * shape[i] && d.back() == ds[i] * shape[i]) {
-      n.back() *= shape[i];  // adjacent in both views: one longer axis
-      s.back() = ss[i];
-      d.back() = ds[i];
-    } else {
-      n.push_back(shape[i]);
-      s.push_back(ss[i]);
-      d.push_back(ds[i]);
-    }
-  }
-  const int axes = static_cast<int>(n.size());
-  if (itemsize == 1)
-    copy_typed(src, s.data(), dst, d.data(), n.data(), axes);
-  else
-    copy_typed(reinterpret_cast<const uint32_t*>(src), s.data(), reinterpret_cast<uint32_t*>(dst), d.data(), n.data(),
-               axes);
 }
 
 QTensor QTensor::empty(Shape shape, QParamsPtr qparams, Layout layout) {

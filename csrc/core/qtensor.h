@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/copy.h"
 #include "core/qparams.h"
 #include "core/storage.h"
 
@@ -79,9 +80,5 @@ int64_t count(const Shape& shape);        // checked product; ValueError when it
 Shape dense_strides(const Shape& shape, Layout layout);
 int normalize_axis(const char* op, const char* argument, int64_t axis, int ndim);
 Shape broadcast(const char* op, const Shape& a, const Shape& b);
-
-// Copies between two strided views of one shape; element sizes 1 or 4.
-void copy_strided(const uint8_t* src, const Shape& src_strides, uint8_t* dst, const Shape& dst_strides,
-                  const Shape& shape, size_t itemsize);
 
 }  // namespace octensor

@@ -1,10 +1,12 @@
 // Storage: the bytes of a tensor, owned (64-byte aligned) or borrowed from somebody kept alive.
+//
+// Fresh pages cost more than the kernels that fill them (a page fault per 4 KiB, and the kernel zeroes the
+// page first), so large blocks that are let go of are kept for the next tensor: at most kCachedBlocks of
+// them and kCachedBytes in all, the oldest returned to the system first (storage.cpp).
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
-#include <new>
 
 namespace octensor {
 
@@ -15,13 +17,11 @@ struct StoragePtr {
 };
 
 inline constexpr size_t kAlignment = 64;
+inline constexpr size_t kCachedFrom = size_t{64} << 10;  // smaller blocks are malloc's, which keeps them itself
+inline constexpr size_t kCachedBytes = size_t{128} << 20, kCachedBlocks = 64;
 
-inline StoragePtr allocate(size_t bytes) {
-  size_t rounded = (bytes / kAlignment + 1) * kAlignment;
-  void* p = rounded < bytes ? nullptr : std::aligned_alloc(kAlignment, rounded);
-  if (!p) throw std::bad_alloc();
-  return {{static_cast<uint8_t*>(p), [](uint8_t* q) { std::free(q); }}};
-}
+// Uninitialised bytes; std::bad_alloc where there are none. Any thread may allocate and let go.
+StoragePtr allocate(size_t bytes);
 
 // `keeper` owns `data` and lives as long as the storage.
 inline StoragePtr borrow(void* data, std::shared_ptr<void> keeper, bool writable) {

@@ -26,6 +26,18 @@ struct Requantize {
   int32_t zero_point;
 };
 
+// int32 sum -> float, for row i and column c:
+//   y = float(sum - row_zero[i] * column_sum[c]) * (row_scale[i] * column_scale[c]) + bias[c]
+// every operation rounded once, the subtraction modulo 2^32.
+struct RealEpilogue {
+  const float* column_scale;
+  const float* bias;  // null: none
+  const float* row_scale;
+  const int32_t* row_zero;    // zero points that packing left in the rows; null: none
+  const int32_t* column_sum;  // sum over k of the weights less their zero point, with row_zero
+  bool relu;                  // reals below 0 become 0
+};
+
 // One block of rows times all panels of one weight matrix.
 struct GemmArgs {
   const void* a;  // rows x k packed activations; row stride lda (bytes, when interleaved), k padded to whole groups
@@ -41,13 +53,11 @@ struct GemmArgs {
   const int32_t* weight_zero;
   const int32_t* column_offset;  // added to every sum of a column, padded to whole panels; null: zeros
   Requantize requantize;         // used when `codes` is set; pointers at b's first column
-  // Out, row stride ldc. One of: 8-bit codes, the int32 sums themselves, or reals sum * multiplier + bias.
+  // Out, row stride ldc. One of: 8-bit codes, the int32 sums themselves, or reals.
   uint8_t* codes;
   int32_t* sums;
   float* reals;
-  const float* real_multiplier;  // per column, with `reals`
-  const float* real_bias;        // per column, or null
-  bool real_relu;                // reals below 0 become 0
+  RealEpilogue real;  // used when `reals` is set; pointers at b's first column and a's first row
   int64_t ldc;
   int32_t* scratch;  // at least rows * panel int32
 };

@@ -14,6 +14,7 @@
 #pragma once
 #include "kernels/args.h"
 #include "kernels/gemm_mixed.h"
+#include "kernels/real_epilogue.h"
 #include "kernels/requantize.h"
 #include "kernels/tile.h"
 
@@ -54,18 +55,9 @@ void gemm_epilogue(const GemmArgs& g, int32_t* sums, int64_t j, int64_t columns)
             static_cast<int32_t>(static_cast<uint32_t>(sums[i * S::kPanel + c]) -
                                  static_cast<uint32_t>(g.row_sums[i]) * static_cast<uint32_t>(g.weight_zero[j + c]));
   if (g.codes) return codes_epilogue<S>(g, sums, j, columns);
-  for (int64_t i = 0; i < g.rows; ++i, sums += S::kPanel) {
-    if (g.sums) {
-      for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
-      continue;
-    }
-    float* out = g.reals + i * g.ldc + j;
-    for (int64_t c = 0; c < columns; ++c) out[c] = static_cast<float>(sums[c]) * g.real_multiplier[j + c];
-    if (g.real_bias)
-      for (int64_t c = 0; c < columns; ++c) out[c] += g.real_bias[j + c];
-    if (g.real_relu)
-      for (int64_t c = 0; c < columns; ++c) out[c] = out[c] > 0.0f ? out[c] : 0.0f;
-  }
+  if (g.reals) return reals_epilogue<S>(g, sums, j, columns);
+  for (int64_t i = 0; i < g.rows; ++i, sums += S::kPanel)
+    for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
 }
 
 // All rows of one panel: `groups` groups of K from b on, V vectors of columns. `first`: sums begin at `offset`.

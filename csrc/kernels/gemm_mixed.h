@@ -95,8 +95,8 @@ struct MixedBlock {
 
 // `initial` holds rows of sums `stride` apart; sums [R][kPanel] may be the same memory.
 template <class S, int R, int V, class Weight>
-void mixed_tile(const uint8_t* a, const int16_t* words, const MixedBlock<Weight>& block, const int32_t* initial,
-                int64_t stride, int32_t* sums) {
+[[gnu::always_inline]] inline void mixed_tile(const uint8_t* a, const int16_t* words, const MixedBlock<Weight>& block,
+                                              const int32_t* initial, int64_t stride, int32_t* sums) {
   using F = typename S::Mixed;
   constexpr int kVector = S::kLanes * F::kGroup, kStep = 2 * kVector;
   constexpr int kSecond = sizeof(Weight) * kVector;  // of widened weights a vector is as many words as bytes
@@ -144,7 +144,7 @@ void mixed_row(const uint8_t* a, const MixedBlock<Weight>& block, const int32_t*
   tile.save(sums);
 }
 
-template <class S, int V, class Weight, int R = S::Mixed::kRows>
+template <class S, int V, class Weight, int R = S::Mixed::kRows - 1>
 void mixed_tile_of(int rows, const uint8_t* a, const int16_t* words, const MixedBlock<Weight>& block,
                    const int32_t* initial, int64_t stride, int32_t* sums) {
   if constexpr (R == 1) return mixed_row<S, V>(a, block, initial, sums);
@@ -158,14 +158,22 @@ void mixed_tile_of(int rows, const uint8_t* a, const int16_t* words, const Mixed
 template <class S, int V, class Weight>
 void mixed_rows(const GemmArgs& g, const MixedBlock<Weight>& block, int64_t k, const int32_t* offset) {
   constexpr int kRows = S::Mixed::kRows;
-  for (int64_t i = 0; i < g.rows; i += kRows) {
-    const int64_t rows = g.rows - i < kRows ? g.rows - i : kRows;
-    const uint8_t* tile = static_cast<const uint8_t*>(g.a) + i * g.lda;
-    const auto* words = reinterpret_cast<const int16_t*>(tile + rows * g.groups * 4) + rows * k * 4;
+  const int64_t stride = k ? S::kPanel : 0;
+  int64_t i = 0;
+  auto tile = [&](int64_t rows, auto multiply) [[gnu::always_inline]] {
+    const uint8_t* bytes = static_cast<const uint8_t*>(g.a) + i * g.lda;
+    const auto* words = reinterpret_cast<const int16_t*>(bytes + rows * g.groups * 4);
     int32_t* sums = g.scratch + i * S::kPanel;
-    mixed_tile_of<S, V, Weight>(static_cast<int>(rows), tile + rows * k * 4, words, block, k ? sums : offset,
-                                k ? S::kPanel : 0, sums);
-  }
+    multiply(bytes + rows * k * 4, words + rows * k * 4, k ? sums : offset, sums);
+  };
+  for (; i + kRows <= g.rows; i += kRows)
+    tile(kRows,
+         [&](const uint8_t* a, const int16_t* words, const int32_t* initial, int32_t* sums)
+             [[gnu::always_inline]] { mixed_tile<S, kRows, V, Weight>(a, words, block, initial, stride, sums); });
+  if (i < g.rows)
+    tile(g.rows - i, [&](const uint8_t* a, const int16_t* words, const int32_t* initial, int32_t* sums) {
+      mixed_tile_of<S, V, Weight>(static_cast<int>(g.rows - i), a, words, block, initial, stride, sums);
+    });
 }
 
 // Sums of the panel of columns [j, j + kPanel) for all rows.
@@ -194,25 +202,47 @@ void mixed_panel(const GemmArgs& g, int64_t j) {
   }
 }
 
+// kLanes groups of kRows rows -> their bytes, and their words unless `word` is null.
+template <class S>
+[[gnu::always_inline]] inline void pack_groups(const uint8_t* from, int64_t stride, uint8_t* byte, uint8_t* word) {
+  using F = typename S::Mixed;
+  typename F::Wide x[F::kRows];
+  F::interleave(from, stride, x);
+  for (int i = 0; i < F::kRows; ++i) F::store(byte + 2 * i * 4 * F::kRows, x[i]);
+  if (!word) return;
+  for (int i = 0; i < F::kRows; ++i) {
+    const auto even = F::even_codes(x[i]), odd = F::odd_codes(x[i]);
+    F::store(word + 2 * i * 8 * F::kRows, F::low_halves(even, odd));
+    F::store(word + (2 * i + 1) * 8 * F::kRows, F::high_halves(even, odd));
+  }
+}
+
 // rows <= kRows rows of `groups` groups of bytes, `stride` apart -> one interleaved tile of rows * groups * 12
 // bytes; without `words` only the bytes are written.
 template <class S>
 void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, bool words, uint8_t* out) {
   using F = typename S::Mixed;
-  uint8_t* word = out + rows * groups * 4;
+  constexpr int kBytes = 4 * F::kRows, kWords = 2 * kBytes;  // of one group
+  uint8_t* word = words ? out + rows * groups * 4 : nullptr;
   int64_t q = 0;
-  if (rows == F::kRows)
-    for (; q + S::kLanes <= groups; q += S::kLanes) {
-      typename F::Wide x[F::kRows];
-      F::interleave(from + 4 * q, stride, x);
-      for (int i = 0; i < F::kRows; ++i) F::store(out + (q + 2 * i) * 4 * F::kRows, x[i]);
-      if (words)
-        for (int i = 0; i < F::kRows; ++i) {
-          const auto even = F::even_codes(x[i]), odd = F::odd_codes(x[i]);
-          F::store(word + (q + 2 * i) * 8 * F::kRows, F::low_halves(even, odd));
-          F::store(word + (q + 2 * i + 1) * 8 * F::kRows, F::high_halves(even, odd));
-        }
+  if (rows == F::kRows) {
+    for (; q + S::kLanes <= groups; q += S::kLanes)
+      pack_groups<S>(from + 4 * q, stride, out + q * kBytes, words ? word + q * kWords : nullptr);
+    if (q == groups) return;
+    if (groups >= S::kLanes) {  // the last whole vector, part of it once more
+      q = groups - S::kLanes;
+      return pack_groups<S>(from + 4 * q, stride, out + q * kBytes, words ? word + q * kWords : nullptr);
     }
+    // Through copies: never read past a row, never write past the tile.
+    uint8_t rest[kBytes * S::kLanes], byte[kBytes * S::kLanes], pairs[kWords * S::kLanes];
+    for (int64_t i = 0; i < groups; ++i)
+      for (int64_t r = 0; r < F::kRows; ++r)
+        __builtin_memcpy(rest + (r * S::kLanes + i) * 4, from + r * stride + 4 * i, 4);
+    pack_groups<S>(rest, 4 * S::kLanes, byte, words ? pairs : nullptr);
+    for (int64_t i = 0; i < groups; ++i) __builtin_memcpy(out + i * kBytes, byte + i * kBytes, kBytes);
+    for (int64_t i = 0; words && i < groups; ++i) __builtin_memcpy(word + i * kWords, pairs + i * kWords, kWords);
+    return;
+  }
   for (; q < groups; ++q)
     for (int64_t r = 0; r < rows; ++r) {
       const uint8_t* x = from + r * stride + 4 * q;

@@ -5,12 +5,14 @@
 // outside their arguments alone, so callers may pass borrowed memory.
 #pragma once
 #include "kernels/args.h"
+#include "kernels/binary.h"
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/grouped.h"
 #include "kernels/patches.h"
 #include "kernels/pool.h"
+#include "kernels/recurrent_cell.h"
 #include "kernels/transcendental.h"
 #include "kernels/winograd.h"
 
@@ -42,13 +44,11 @@ struct KernelTable {
   void (*dequantize)(const uint8_t* q, bool is_signed, int64_t n, float scale, int32_t zero_point, float* out);
   void (*add)(const BinaryArgs&);
   void (*mul)(const BinaryArgs&);
-  void (*max_codes)(const uint8_t* x, bool is_signed, int64_t n, uint8_t* out);
-  void (*sum_codes)(const uint8_t* x, bool is_signed, int64_t n, int32_t zero_point, int32_t* sums);
-  void (*mean_codes)(const int32_t* sums, int64_t n, float divisor, float lo, float hi, int32_t zero_point,
-                     uint8_t* out);
+  void (*lookup)(const uint8_t* table, const uint8_t* codes, int64_t n, uint8_t* out);
+  void (*max_pool)(const PoolRow&);
+  void (*mean_pool)(const PoolRow&);
   void (*curve)(Curve which, const float* x, int64_t n, float* out);
-  void (*lstm_cell)(const float* gates, const float* c, int64_t hidden, float* h_out, float* c_out);
-  void (*gru_cell)(const float* gi, const float* gh, const float* h, int64_t hidden, float* h_out);
+  void (*recurrent_cell)(RecurrentCell cell, const float* gi, const float* gh, int64_t hidden, float* h, float* c);
 };
 
 template <class S, class F>
@@ -102,12 +102,11 @@ constexpr KernelTable make_table(const char* name) {
           .dequantize = kernels::dequantize<S>,
           .add = kernels::add<S>,
           .mul = kernels::mul<S>,
-          .max_codes = kernels::max_codes<S>,
-          .sum_codes = kernels::sum_codes<S>,
-          .mean_codes = kernels::mean_codes<S>,
+          .lookup = kernels::lookup<S>,
+          .max_pool = kernels::max_pool<S>,
+          .mean_pool = kernels::mean_pool<S>,
           .curve = kernels::curve<S>,
-          .lstm_cell = kernels::lstm_cell<S>,
-          .gru_cell = kernels::gru_cell<S>};
+          .recurrent_cell = kernels::recurrent_cell<S>};
 }
 
 }  // namespace octensor

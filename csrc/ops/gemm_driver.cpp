@@ -37,8 +37,17 @@ Requantize requantize_of(const Epilogue& epilogue, const QParams& qparams, bool 
           .zero_point = z};
 }
 
-CodePacker::CodePacker(const KernelTable& table_, const QParams& qparams)
-    : table(table_), is_signed(is_signed8(qparams.dtype())), zero_point(qparams.zero_point()) {
+RealEpilogue at(const RealEpilogue& e, int64_t row, int64_t column) {
+  return {.column_scale = e.column_scale + column,
+          .bias = e.bias ? e.bias + column : nullptr,
+          .row_scale = e.row_scale + row,
+          .row_zero = e.row_zero ? e.row_zero + row : nullptr,
+          .column_sum = e.row_zero ? e.column_sum + column : nullptr,
+          .relu = e.relu};
+}
+
+CodePacker::CodePacker(const KernelTable& table_, bool is_signed_, int32_t zero_point_)
+    : table(table_), is_signed(is_signed_), zero_point(zero_point_) {
   // Flipping the top bit adds 128 to a signed code and takes 128 from an unsigned one.
   const int32_t flip = is_signed == table.tile.signed_bytes ? 0 : is_signed ? 128 : -128;
   packed_zero = table.tile.activation == 1 ? zero_point + flip : 0;
@@ -150,9 +159,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
                   .codes = nullptr,
                   .sums = nullptr,
                   .reals = nullptr,
-                  .real_multiplier = nullptr,
-                  .real_bias = nullptr,
-                  .real_relu = out.relu,
+                  .real = {},
                   .ldc = out.stride,
                   .scratch = sums};
     if (out.codes) {
@@ -162,8 +169,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       args.sums = out.sums + r * out.stride + first;
     } else {
       args.reals = out.reals + r * out.stride + first;
-      args.real_multiplier = out.real_multiplier + first;
-      args.real_bias = out.real_bias ? out.real_bias + first : nullptr;
+      args.real = at(*out.real, r, first);
     }
     table.gemm(args);
   };

@@ -56,7 +56,7 @@ void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out) {
   check_activation("matmul_integer", "a", a);
   const QTensor columns = b.transpose(0, 1);
   const PackedWeight weight("matmul_integer", columns, columns, {}, 1);
-  weight.real_multiplier(a.qparams());  // for its proof that no sum leaves int32
+  weight.check_sums(reach_of(a.qparams()));
   const QTensor rows = as_rows(a);
   const CodePacker packer(kernel_table(), a.qparams());
   run_gemm(packer, weight, rows.size(0), gemm_rows(packer, rows), {.sums = out, .stride = b.size(1)});

@@ -19,8 +19,6 @@ struct FloatView {
   Shape shape, strides;
 };
 
-using Pair = std::array<int64_t, 2>;  // height, width
-
 QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout);
 void dequantize(const QTensor& x, float* out, const Shape& out_strides);
 QTensor requantize(const QTensor& x, QParamsPtr qparams);
@@ -40,14 +38,21 @@ std::string conv_algorithm(const PackedConv& packed, const Shape& input);
 
 // The parameters that a dynamic op quantizes its float input with (docs/numerics.md).
 QParamsPtr choose_qparams(float lo, float hi, DType dtype, bool reduce_range);
-// x [..., K] is quantized over its whole range, the result is float: out [..., N], dense.
-void linear_dynamic(const FloatView& x, const PackedLinear& packed, bool reduce_range, bool relu, float* out);
+struct DynamicLinear {
+  bool reduce_range, relu;
+  bool per_row;  // each row of K values has its own range
+};
+// x [..., K] is quantized over its whole range or row by row, the result is float: out [..., N], dense.
+void linear_dynamic(const FloatView& x, const PackedLinear& packed, const DynamicLinear& how, float* out);
 
-QTensor max_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode);
-QTensor avg_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, bool ceil_mode, bool count_include_pad,
-                   std::optional<int64_t> divisor_override);
+// Over the last one to three axes of [N, C, ...], one value per axis.
+using Sizes = std::vector<int64_t>;
+QTensor max_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
+                 const Sizes& dilation, bool ceil_mode);
+QTensor avg_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding, bool ceil_mode,
+                 bool count_include_pad, std::optional<int64_t> divisor_override);
 // A missing size keeps the input's.
-QTensor adaptive_avg_pool2d(const QTensor& x, std::array<std::optional<int64_t>, 2> output_size);
+QTensor adaptive_avg_pool(const QTensor& x, const std::vector<std::optional<int64_t>>& output_size);
 
 QTensor cat(const std::vector<QTensor>& xs, int64_t axis, QParamsPtr qparams);
 

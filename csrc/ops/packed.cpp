@@ -30,8 +30,10 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
                  .zero_points = {},
                  .scales = {},
                  .weight_sums = {},
+                 .centred_sums = {},
                  .asymmetric = false,
-                 .worst_sum = 0};
+                 .worst_sum = 0,
+                 .widest = 0};
   // int8 holds unsigned codes too, once 128 is taken from the code and from its zero point.
   const int32_t shift = is_signed8(w.dtype()) ? 0 : 128;
   m.values.resize(w.numel());
@@ -49,7 +51,9 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
       plain += m.values[c * m.k + k];
     }
     m.worst_sum = std::max(m.worst_sum, sum);
+    if (m.scales[c] > m.scales[m.widest]) m.widest = c;
     m.weight_sums.push_back(plain);
+    m.centred_sums.push_back(static_cast<int32_t>(plain - m.k * m.zero_points.back()));
   }
   return m;
 }
@@ -90,7 +94,7 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
           "float32, got ",
           input.scale(), " * ", matrix_.scales[c], " / ", output.scale(), " for channel ", c);
   }
-  check_sums(input, worst_bias);
+  check_sums(reach_of(input), worst_bias);
   std::lock_guard lock(caches_->mutex);
   caches_->epilogue = e;
   caches_->input = std::make_shared<QParams>(input);
@@ -98,21 +102,21 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
   return e;
 }
 
-std::vector<float> PackedWeight::real_multiplier(const QParams& input) const {
-  check_sums(input, 0);
-  std::vector<float> m;
-  for (size_t c = 0; c < matrix_.scales.size(); ++c) {
-    m.push_back(static_cast<float>(double(input.scale()) * double(matrix_.scales[c])));
-    check(std::isfinite(m.back()), op_, ": input: expected input scale * weight scale inside float32, got ",
-          input.scale(), " * ", matrix_.scales[c], " for channel ", c);
-  }
-  return m;
+void PackedWeight::check_reals(float input_scale, int64_t reach) const {
+  check_sums(reach);
+  if (matrix_.scales.empty()) return;
+  const float largest = matrix_.scales[matrix_.widest];
+  check(std::isfinite(input_scale * largest), op_, ": input: expected input scale * weight scale inside float32, got ",
+        input_scale, " * ", largest, " for channel ", matrix_.widest);
 }
 
-void PackedWeight::check_sums(const QParams& input, int64_t worst_bias) const {
-  const DTypeInfo& t = info(input.dtype());
-  const int64_t z = input.zero_point();
-  const int64_t reach = std::max(z - t.qmin, t.qmax - z);  // largest |code - zero point| of the input
+int64_t reach_of(const QParams& qparams) {
+  const DTypeInfo& t = info(qparams.dtype());
+  const int64_t z = qparams.zero_point();
+  return std::max(z - t.qmin, t.qmax - z);
+}
+
+void PackedWeight::check_sums(int64_t reach, int64_t worst_bias) const {
   check(matrix_.worst_sum <= (kInt32Max - worst_bias) / std::max<int64_t>(reach, 1), op_,
         ": weight: expected sums that fit int32 for every input; K = ", matrix_.k,
         " products of these weights with codes ", reach, " away from the zero point can reach ",

@@ -16,13 +16,15 @@ namespace octensor {
 
 // Weights as one matrix [groups][columns][k] of int8, zero points moved into int8's range.
 struct WeightMatrix {
-  int64_t groups, columns, k;        // columns and k per group
-  std::vector<int8_t> values;        // [group][column][k]
-  std::vector<int32_t> zero_points;  // [group * columns]
-  std::vector<float> scales;         // [group * columns]
-  std::vector<int32_t> weight_sums;  // [group * columns], sum over k of the values, without the zero point
-  bool asymmetric;                   // some zero point is not 0
-  int64_t worst_sum;                 // max over columns of sum_k |w - zero_point|
+  int64_t groups, columns, k;         // columns and k per group
+  std::vector<int8_t> values;         // [group][column][k]
+  std::vector<int32_t> zero_points;   // [group * columns]
+  std::vector<float> scales;          // [group * columns]
+  std::vector<int32_t> weight_sums;   // [group * columns], sum over k of the values, without the zero point
+  std::vector<int32_t> centred_sums;  // the same of value - zero point
+  bool asymmetric;                    // some zero point is not 0
+  int64_t worst_sum;                  // max over columns of sum_k |w - zero_point|
+  int64_t widest;                     // the column with the largest scale
 };
 
 // The panels of one instruction set, all groups one after the other.
@@ -33,6 +35,9 @@ struct PackedPanels {
   std::vector<uint16_t> order, safe_groups;
   bool all_safe;
 };
+
+// Largest |code - zero point| that parameters allow.
+int64_t reach_of(const QParams& qparams);
 
 // Everything of the epilogue for one pair of input and output parameters; padded by kEpiloguePadding entries.
 inline constexpr int64_t kEpiloguePadding = 64;
@@ -54,8 +59,10 @@ class PackedWeight {
 
   // Throws ValueError when a sum could leave int32, or a bias or multiplier cannot be represented.
   std::shared_ptr<const Epilogue> epilogue(const QParams& input, const QParams& output) const;
-  // float32(input scale * weight scale) per channel, for float results; the same proof without a bias.
-  std::vector<float> real_multiplier(const QParams& input) const;
+  // Throws ValueError when a sum (and bias) could leave int32 for codes `reach` away from their zero point.
+  void check_sums(int64_t reach, int64_t worst_bias = 0) const;
+  // The proof for float results, with real scales: input scale * weight scale must be finite too.
+  void check_reals(float input_scale, int64_t reach) const;
   std::shared_ptr<const PackedPanels> panels(const KernelTable& table) const;
   // Depthwise form: int16 [tap pairs][padded channels][2], weight zero points subtracted; needs k taps, one
   // column per group.
@@ -75,7 +82,6 @@ class PackedWeight {
   }
 
  private:
-  void check_sums(const QParams& input, int64_t worst_bias) const;
   const char* op_;
   QTensor weight_;
   std::vector<float> bias_;

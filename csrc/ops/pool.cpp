@@ -1,4 +1,4 @@
-// Pooling: one window walker, three ways to choose windows, two ways to reduce them.
+// Pooling over one to three spatial axes: one window walker, three ways to choose windows, two ways to reduce them.
 #include <algorithm>
 #include <cstring>
 
@@ -10,22 +10,31 @@
 namespace octensor::ops {
 namespace {
 
-// The taps of one output index along one axis: start, start + step, ... below end; all inside the input.
-struct Window {
-  int64_t start, end, step;
-  int64_t divisor;  // cells that count for a mean, padding included where asked
-};
+using Windows = std::vector<std::vector<PoolWindow>>;  // per spatial axis, per output index
 
-using Windows = std::array<std::vector<Window>, 2>;
+// What errors call the op: "max_pool2d" for [N, C, H, W].
+std::string checked_name(const char* op, const QTensor& x) {
+  check(x.ndim() >= 3 && x.ndim() <= 5, op, ": input: expected shape [N, C, L], [N, C, H, W] or [N, C, D, H, W], got ",
+        x.shape_text());
+  const std::string name = text(op, x.ndim() - 2, "d");
+  check_activation(name.c_str(), "input", x);
+  return name;
+}
 
-void check_at_least(const char* op, const char* argument, Pair value, int64_t least) {
-  for (int64_t v : value)
+void check_count(const std::string& op, const char* argument, size_t values, const QTensor& x) {
+  check(static_cast<int>(values) == x.ndim() - 2, op, ": ", argument, ": expected a value for each of the last ",
+        x.ndim() - 2, " axes of input's shape ", x.shape_text(), ", got ", values);
+}
+
+void check_sizes(const std::string& op, const char* argument, const Sizes& values, const QTensor& x, int64_t least) {
+  check_count(op, argument, values.size(), x);
+  for (int64_t v : values)
     check(v >= least && v < (int64_t{1} << 31), op, ": ", argument, ": expected at least ", least, ", got ", v);
 }
 
 // PyTorch's rule: with ceil_mode the last window must still start inside the input or its left padding.
-std::vector<Window> sliding(const char* op, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                            int64_t dilation, bool ceil_mode, bool count_padding) {
+std::vector<PoolWindow> sliding(const std::string& op, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
+                                int64_t dilation, bool ceil_mode, bool count_padding) {
   const int64_t reach = dilation * (kernel - 1) + 1;
   check(2 * padding <= kernel, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
   const int64_t room = size + 2 * padding - reach;
@@ -33,111 +42,133 @@ std::vector<Window> sliding(const char* op, int64_t size, int64_t kernel, int64_
         " + 2 * ", padding);
   int64_t n = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
   if (ceil_mode && (n - 1) * stride >= size + padding) --n;
-  std::vector<Window> windows;
+  std::vector<PoolWindow> windows;
   for (int64_t i = 0; i < n; ++i) {
     int64_t start = i * stride - padding;
-    const int64_t end = std::min(start + reach, size + padding);
+    int64_t end = std::min(start + reach, size + padding);
     const int64_t padded = end - start;
     if (start < 0) start += (-start + dilation - 1) / dilation * dilation;
-    windows.push_back({start, std::min(end, size), dilation, count_padding ? padded : std::min(end, size) - start});
+    end = std::min(end, size);
+    // A dilated window can miss the input altogether.
+    const int64_t taps = end > start ? (end - start + dilation - 1) / dilation : 0;
+    windows.push_back({taps ? start : 0, taps, count_padding ? padded : end - start});
   }
   return windows;
 }
 
-// reduce(codes of all taps ..., out) per output pixel; channels are adjacent.
-template <class Reduce>
-QTensor pool(const QTensor& input, const Windows& windows, Reduce reduce) {
+// `all` holds what every row has in common. Channels are adjacent; `dilation` is the step between taps.
+QTensor pool(const QTensor& input, Windows windows, const Sizes& dilation, void (*KernelTable::*kernel)(const PoolRow&),
+             PoolRow all) {
+  const int axes = static_cast<int>(windows.size()), last = axes + 1;
   const QTensor x = input.to(Layout::channels_last);
-  const int64_t oh = windows[0].size(), ow = windows[1].size(), channels = x.size(1);
-  QTensor out = QTensor::empty({x.size(0), channels, oh, ow}, input.qparams_ptr(), Layout::channels_last);
+  Shape shape = {x.size(0), x.size(1)};
+  for (const auto& w : windows) shape.push_back(static_cast<int64_t>(w.size()));
+  QTensor out = QTensor::empty(std::move(shape), input.qparams_ptr(), Layout::channels_last);
   if (out.numel() == 0) return out;
-  parallel_for(x.size(0) * oh, [&, to = out.bytes()](int64_t task) {
-    const uint8_t* image = x.bytes() + task / oh * x.stride(0);
-    std::vector<const uint8_t*> taps;
-    std::vector<int32_t> sums(channels);
-    for (int64_t j = 0; j < ow; ++j) {
-      const Window &h = windows[0][task % oh], &w = windows[1][j];
-      taps.clear();
-      for (int64_t a = h.start; a < h.end; a += h.step)
-        for (int64_t b = w.start; b < w.end; b += w.step) taps.push_back(image + a * x.stride(2) + b * x.stride(3));
-      reduce(taps, h.divisor * w.divisor, sums, to + (task * ow + j) * channels);
-    }
+  // Missing outer axes have one place with one tap.
+  const std::vector<PoolWindow> one = {{0, 1, 1}};
+  const auto &planes = axes > 2 ? windows[0] : one, &rows = axes > 1 ? windows[axes - 2] : one;
+  const int64_t plane = axes > 2 ? x.stride(2) : 0, row = axes > 1 ? x.stride(last - 1) : 0;
+  all.plane_stride = axes > 2 ? plane * dilation[0] : 0;
+  all.row_stride = axes > 1 ? row * dilation[axes - 2] : 0;
+  all.column_stride = x.stride(last);
+  all.tap_stride = x.stride(last) * dilation[axes - 1];
+  all.windows = windows[axes - 1].data();
+  all.pixels = static_cast<int64_t>(windows[axes - 1].size());
+  all.channels = x.size(1);
+  all.is_signed = is_signed8(x.dtype());
+  const int64_t od = static_cast<int64_t>(planes.size()), oh = static_cast<int64_t>(rows.size());
+  const KernelTable& table = kernel_table();
+  parallel_for(x.size(0) * od * oh, [&, to = out.bytes()](int64_t task) {
+    const PoolWindow &d = planes[task / oh % od], &h = rows[task % oh];
+    PoolRow p = all;
+    p.x = x.bytes() + task / oh / od * x.stride(0) + d.first * plane + h.first * row;
+    p.planes = d.count;
+    p.rows = h.count;
+    p.cells = d.divisor * h.divisor;
+    p.out = to + task * p.pixels * p.channels;
+    (table.*kernel)(p);
   });
   return out;
 }
 
-QTensor mean_pool(const QTensor& x, const Windows& windows, std::optional<int64_t> divisor_override) {
-  const KernelTable& table = kernel_table();
-  const QParams& q = x.qparams();
-  const DTypeInfo& t = info(q.dtype());
-  const int32_t z = q.zero_point();
-  return pool(x, windows, [&](const auto& taps, int64_t divisor, std::vector<int32_t>& sums, uint8_t* out) {
-    const int64_t channels = sums.size();
-    std::fill(sums.begin(), sums.end(), 0);
-    for (const uint8_t* tap : taps) table.sum_codes(tap, is_signed8(q.dtype()), channels, z, sums.data());
-    table.mean_codes(sums.data(), channels, static_cast<float>(divisor_override.value_or(divisor)),
-                     static_cast<float>(t.qmin - z), static_cast<float>(t.qmax - z), z, out);
-  });
+QTensor mean_pool(const QTensor& x, Windows windows, std::optional<int64_t> divisor_override) {
+  const DTypeInfo& t = info(x.dtype());
+  const int32_t z = x.qparams().zero_point();
+  const Sizes adjacent(windows.size(), 1);
+  PoolRow all{};
+  all.divisor = static_cast<float>(divisor_override.value_or(0));
+  all.lo = static_cast<float>(t.qmin - z);
+  all.hi = static_cast<float>(t.qmax - z);
+  all.zero_point = z;
+  return pool(x, std::move(windows), adjacent, &KernelTable::mean_pool, all);
 }
 
 // Sums of 8-bit differences must stay inside int32.
-void check_window_cells(const char* op, int64_t h, int64_t w) {
-  check(h == 0 || w <= INT32_MAX / 255 / h, op, ": kernel_size: expected windows of at most ", INT32_MAX / 255,
-        " cells, got ", h, " x ", w);
+void check_window_cells(const std::string& op, const Sizes& sizes) {
+  int64_t cells = 1;
+  for (int64_t n : sizes) {
+    check(n == 0 || cells <= INT32_MAX / 255 / n, op, ": kernel_size: expected windows of at most ", INT32_MAX / 255,
+          " cells, got ", to_text(sizes));
+    cells *= n;
+  }
 }
 
 }  // namespace
 
-QTensor max_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode) {
-  check_image("max_pool2d", x);
-  check_activation("max_pool2d", "input", x);
-  check_at_least("max_pool2d", "kernel_size", kernel, 1);
-  check_at_least("max_pool2d", "stride", stride, 1);
-  check_at_least("max_pool2d", "padding", padding, 0);
-  check_at_least("max_pool2d", "dilation", dilation, 1);
+QTensor max_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
+                 const Sizes& dilation, bool ceil_mode) {
+  const std::string op = checked_name("max_pool", x);
+  const size_t axes = kernel.size();
+  check_sizes(op, "kernel_size", kernel, x, 1);
+  check_sizes(op, "stride", stride, x, 1);
+  check_sizes(op, "padding", padding, x, 0);
+  check_sizes(op, "dilation", dilation, x, 1);
   Windows windows;
-  for (int i = 0; i < 2; ++i)
-    windows[i] = sliding("max_pool2d", x.size(2 + i), kernel[i], stride[i], padding[i], dilation[i], ceil_mode, false);
-  const KernelTable& table = kernel_table();
-  return pool(x, windows, [&](const auto& taps, int64_t, const std::vector<int32_t>& sums, uint8_t* out) {
-    const int64_t channels = sums.size();
-    // A dilated window can miss the input altogether: then it is -inf, which clamps to the lowest code.
-    std::memset(out, static_cast<uint8_t>(info(x.dtype()).qmin), channels);
-    for (size_t i = 0; i < taps.size(); ++i) table.max_codes(taps[i], is_signed8(x.dtype()), channels, out);
-  });
+  for (size_t i = 0; i < axes; ++i)
+    windows.push_back(
+        sliding(op, x.size(static_cast<int>(i) + 2), kernel[i], stride[i], padding[i], dilation[i], ceil_mode, false));
+  PoolRow all{};
+  all.lowest = static_cast<uint8_t>(info(x.dtype()).qmin);
+  return pool(x, std::move(windows), dilation, &KernelTable::max_pool, all);
 }
 
-QTensor avg_pool2d(const QTensor& x, Pair kernel, Pair stride, Pair padding, bool ceil_mode, bool count_include_pad,
-                   std::optional<int64_t> divisor_override) {
-  check_image("avg_pool2d", x);
-  check_activation("avg_pool2d", "input", x);
-  check_at_least("avg_pool2d", "kernel_size", kernel, 1);
-  check_at_least("avg_pool2d", "stride", stride, 1);
-  check_at_least("avg_pool2d", "padding", padding, 0);
-  check(divisor_override.value_or(1) != 0, "avg_pool2d: divisor_override: expected a number other than 0, got 0");
-  check_window_cells("avg_pool2d", std::min(kernel[0], x.size(2)), std::min(kernel[1], x.size(3)));
+QTensor avg_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding, bool ceil_mode,
+                 bool count_include_pad, std::optional<int64_t> divisor_override) {
+  const std::string op = checked_name("avg_pool", x);
+  const size_t axes = kernel.size();
+  check_sizes(op, "kernel_size", kernel, x, 1);
+  check_sizes(op, "stride", stride, x, 1);
+  check_sizes(op, "padding", padding, x, 0);
+  check(divisor_override.value_or(1) != 0, op, ": divisor_override: expected a number other than 0, got 0");
   Windows windows;
-  for (int i = 0; i < 2; ++i)
-    windows[i] =
-        sliding("avg_pool2d", x.size(2 + i), kernel[i], stride[i], padding[i], 1, ceil_mode, count_include_pad);
-  return mean_pool(x, windows, divisor_override);
+  Sizes reach;
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t size = x.size(static_cast<int>(i) + 2);
+    reach.push_back(std::min(kernel[i], size));
+    windows.push_back(sliding(op, size, kernel[i], stride[i], padding[i], 1, ceil_mode, count_include_pad));
+  }
+  check_window_cells(op, reach);
+  return mean_pool(x, std::move(windows), divisor_override);
 }
 
-QTensor adaptive_avg_pool2d(const QTensor& x, std::array<std::optional<int64_t>, 2> output_size) {
-  check_image("adaptive_avg_pool2d", x);
-  check_activation("adaptive_avg_pool2d", "input", x);
-  check_window_cells("adaptive_avg_pool2d", x.size(2), x.size(3));
+QTensor adaptive_avg_pool(const QTensor& x, const std::vector<std::optional<int64_t>>& output_size) {
+  const std::string op = checked_name("adaptive_avg_pool", x);
+  const size_t axes = output_size.size();
+  check_count(op, "output_size", axes, x);
+  check_window_cells(op, {x.shape().begin() + 2, x.shape().end()});
   Windows windows;
-  for (int i = 0; i < 2; ++i) {
-    const int64_t size = x.size(2 + i), n = output_size[i].value_or(size);
-    check(size >= 1, "adaptive_avg_pool2d: input: expected at least one cell per axis, got ", x.shape_text());
-    check(n >= 1 && n <= (1 << 24), "adaptive_avg_pool2d: output_size: expected 1 to ", 1 << 24, ", got ", n);
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t size = x.size(static_cast<int>(i) + 2), n = output_size[i].value_or(size);
+    check(size >= 1, op, ": input: expected at least one cell per axis, got ", x.shape_text());
+    check(n >= 1 && n <= (1 << 24), op, ": output_size: expected 1 to ", 1 << 24, ", got ", n);
+    auto& axis = windows.emplace_back();
     for (int64_t j = 0; j < n; ++j) {
       const int64_t start = j * size / n, end = ((j + 1) * size + n - 1) / n;
-      windows[i].push_back({start, end, 1, end - start});
+      axis.push_back({start, end - start, end - start});
     }
   }
-  return mean_pool(x, windows, std::nullopt);
+  return mean_pool(x, std::move(windows), std::nullopt);
 }
 
 }  // namespace octensor::ops

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/threads.h"
+#include "core/transpose.h"
 #include "isa/dispatch.h"
 #include "ops/checks.h"
 #include "ops/ops.h"
@@ -89,6 +90,38 @@ void dequantize_dense(const uint8_t* codes, const Shape& shape, const QParams& q
   });
 }
 
+// Channels-first reals to channels-last codes, per tensor, in one pass: runs of pixels are quantized into a buffer in
+// the L1 cache, channel by channel, and transposed from there.
+void quantize_transposed(const float* x, const std::vector<CopyAxis>& plan, const QParams& q, uint8_t* out) {
+  constexpr int64_t kBuffer = 16 << 10, kChannels = 64;
+  const DTypeInfo& t = info(q.dtype());
+  const KernelTable& table = kernel_table();
+  const CopyAxis &pixels = plan[plan.size() - 2], &channels = plan.back();
+  const int64_t width = std::min(channels.size, kChannels), run = std::min(kBuffer / width / 64 * 64, pixels.size);
+  const int64_t runs = (pixels.size + run - 1) / run;
+  int64_t planes = 1;
+  for (size_t i = 0; i + 2 < plan.size(); ++i) planes *= plan[i].size;
+  parallel_for(planes * runs, [&](int64_t task) {
+    alignas(64) uint8_t codes[kBuffer];
+    const int64_t at = task % runs * run, n = std::min(run, pixels.size - at);
+    const float* from = x + at;
+    uint8_t* to = out + at * pixels.dst;
+    int64_t plane = task / runs;
+    for (size_t i = plan.size() - 2; i-- > 0; plane /= plan[i].size) {
+      from += plane % plan[i].size * plan[i].src;
+      to += plane % plan[i].size * plan[i].dst;
+    }
+    for (int64_t c = 0; c < channels.size; c += width) {
+      const int64_t some = std::min(width, channels.size - c);
+      for (int64_t i = 0; i < some; ++i)
+        table.quantize(from + (c + i) * channels.src, n, q.scale(), q.zero_point(),
+                       static_cast<float>(t.qmin - q.zero_point()), static_cast<float>(t.qmax - q.zero_point()),
+                       codes + i * run);
+      transpose(codes, run, to + c, pixels.dst, some, n);
+    }
+  });
+}
+
 }  // namespace
 
 QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout) {
@@ -96,6 +129,14 @@ QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout) {
     QTensor out = QTensor::empty(x.shape, qparams, layout);
     quantize_dense(x.data, {count(x.shape)}, *qparams, out.bytes());
     return out;
+  }
+  if (!qparams->per_channel() && is_byte(qparams->dtype()) && count(x.shape) > 0) {
+    QTensor out = QTensor::empty(x.shape, qparams, layout);
+    const std::vector<CopyAxis> plan = copy_plan(x.strides, out.strides(), x.shape);
+    if (is_transposition(plan)) {
+      quantize_transposed(x.data, plan, *qparams, out.bytes());
+      return out;
+    }
   }
   QTensor out = QTensor::empty(x.shape, qparams);
   if (x.strides == out.strides()) {
@@ -126,8 +167,10 @@ QTensor lookup(const QTensor& x, const uint8_t* table, QParamsPtr qparams) {
   const QTensor in = x.to(layout);
   QTensor out = QTensor::empty(x.shape(), std::move(qparams), layout);
   const int64_t n = out.numel();
+  const KernelTable& kernels = kernel_table();
   parallel_for((n + kChunk - 1) / kChunk, [&, from = in.bytes(), to = out.bytes()](int64_t task) {
-    for (int64_t i = task * kChunk; i < std::min(n, (task + 1) * kChunk); ++i) to[i] = table[from[i]];
+    const int64_t at = task * kChunk;
+    kernels.lookup(table, from + at, std::min(kChunk, n - at), to + at);
   });
   return out;
 }

@@ -144,6 +144,61 @@ struct Avx2 {
                                             _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x1)));
     return Words::dot(acc, Signed ? _mm256_cvtepi8_epi16(pairs) : _mm256_cvtepu8_epi16(pairs), Words::load(w));
   }
+
+  static I32 fixed(F32 x) { return round(x); }
+  static F32 roughly(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
+  static void fstream(float* p, F32 x) { _mm256_stream_ps(p, x); }
+  static void stream_end() { _mm_sfence(); }
+
+  struct Codes {
+    using Vec = __m256i;
+    static constexpr int kCount = 32;
+    static Vec load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static void store(uint8_t* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+    static Vec set(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+    static Vec add(Vec x, Vec y) { return _mm256_add_epi8(x, y); }
+    template <bool Signed>
+    static Vec max(Vec x, Vec y) {
+      return Signed ? _mm256_max_epi8(x, y) : _mm256_max_epu8(x, y);
+    }
+    static Vec narrow(I32 a, I32 b, I32 c, I32 d, int32_t z) {
+      const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(z));
+      const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), zero);
+      const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), zero);
+      // Packing works within 128-bit halves: fours of a, b, c, d, then the rest of each.
+      return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(ab, cd), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
+      // The high halves of the minima mean nothing; nothing is below 0 there.
+      const __m256i lowest = _mm256_min_epu16(_mm256_min_epu16(a, b), _mm256_min_epu16(c, d));
+      const __m256i below = _mm256_subs_epu16(_mm256_set1_epi32(limit), lowest);
+      near = !_mm256_testz_si256(below, below);
+      // Words of a and b, of c and d, in turns.
+      const __m256i ab = _mm256_blend_epi16(_mm256_srli_epi32(a, 16), b, 0xAA);
+      const __m256i cd = _mm256_blend_epi16(_mm256_srli_epi32(c, 16), d, 0xAA);
+      const __m256i apart = _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15, 0, 2, 4, 6, 1, 3, 5,
+                                             7, 8, 10, 12, 14, 9, 11, 13, 15);
+      return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(_mm256_packs_epi16(ab, cd), apart),
+                                         _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    }
+    // 16 tables of 16 entries, all indexed by the low four bits; then the high bits choose, one by one.
+    static Vec lookup(const uint8_t* table, Vec x) {
+      return choose<128>(table, _mm256_and_si256(x, _mm256_set1_epi8(15)), x);
+    }
+
+   private:
+    template <int Half>
+    [[gnu::always_inline]] static Vec choose(const uint8_t* table, Vec low, Vec x) {
+      if constexpr (Half == 8) {
+        return _mm256_shuffle_epi8(
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), low);
+      } else {
+        constexpr int kShift = Half == 128 ? 0 : Half == 64 ? 1 : Half == 32 ? 2 : 3;  // that bit to each byte's top
+        return _mm256_blendv_epi8(choose<Half / 2>(table, low, x), choose<Half / 2>(table + Half, low, x),
+                                  _mm256_slli_epi16(x, kShift));
+      }
+    }
+  };
 };
 
 }  // namespace octensor::simd

@@ -123,6 +123,60 @@ struct Avx512Vnni {
     return _mm512_dpwssd_epi32(acc, words, _mm512_loadu_si512(w));
   }
 
+  static I32 fixed(F32 x) { return round(x); }
+  static F32 roughly(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+  static void fstream(float* p, F32 x) { _mm512_stream_ps(p, x); }
+  static void stream_end() { _mm_sfence(); }
+
+  struct Codes {
+    using Vec = __m512i;
+    static constexpr int kCount = 64;
+    static Vec load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    static void store(uint8_t* p, Vec x) { _mm512_storeu_si512(p, x); }
+    static Vec set(uint8_t x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+    static Vec add(Vec x, Vec y) { return _mm512_add_epi8(x, y); }
+    template <bool Signed>
+    static Vec max(Vec x, Vec y) {
+      return Signed ? _mm512_max_epi8(x, y) : _mm512_max_epu8(x, y);
+    }
+    static Vec narrow(I32 a, I32 b, I32 c, I32 d, int32_t z) {
+      const __m512i zero = _mm512_set1_epi16(static_cast<int16_t>(z));
+      const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero);
+      const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero);
+      // Packing works within 128-bit quarters: fours of a, b, c, d in each.
+      const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+      return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(ab, cd));
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
+      const __m512i lowest = _mm512_min_epu16(_mm512_min_epu16(a, b), _mm512_min_epu16(c, d));
+      near = _mm512_cmplt_epu16_mask(lowest, _mm512_set1_epi32(limit)) != 0;  // (the high halves: below 0, never)
+      // Words of a and b, of c and d, in turns.
+      constexpr __mmask32 kOdd = 0xAAAAAAAA;
+      const __m512i ab = _mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(a, 16), b);
+      const __m512i cd = _mm512_mask_blend_epi16(kOdd, _mm512_srli_epi32(c, 16), d);
+      const __m512i apart = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
+      const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+      return _mm512_permutexvar_epi32(order, _mm512_shuffle_epi8(_mm512_packs_epi16(ab, cd), apart));
+    }
+    // The table as 128 words of two entries: bits 1 to 6 of a code index one half of it, bit 7 chooses the half,
+    // bit 0 the byte. Codes at even and at odd places take their turns as words.
+    static Vec lookup(const uint8_t* table, Vec x) {
+      const __m512i even = entries(table, _mm512_and_si512(x, _mm512_set1_epi16(255)));
+      const __m512i odd = entries(table, _mm512_srli_epi16(x, 8));
+      return _mm512_mask_mov_epi8(even, 0xAAAAAAAAAAAAAAAA, _mm512_slli_epi16(odd, 8));
+    }
+
+   private:
+    // Words with a code each -> words with its entry in the low byte and anything in the high one.
+    [[gnu::always_inline]] static Vec entries(const uint8_t* table, Vec code) {
+      const __m512i at = _mm512_srli_epi16(code, 1);
+      const __m512i low = _mm512_permutex2var_epi16(load(table), at, load(table + 64));
+      const __m512i high = _mm512_permutex2var_epi16(load(table + 128), at, load(table + 192));
+      const __m512i pair = _mm512_mask_mov_epi16(low, _mm512_test_epi16_mask(code, _mm512_set1_epi16(128)), high);
+      return _mm512_mask_srli_epi16(pair, _mm512_test_epi16_mask(code, _mm512_set1_epi16(1)), pair, 8);
+    }
+  };
+
  private:
   static __m128i window(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
   static int32_t four_bytes(const void* p) {

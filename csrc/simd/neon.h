@@ -101,6 +101,66 @@ struct Neon {
     return Words::dot(Words::dot(acc, Words::widen<Signed>(x0), taps.val[0]), Words::widen<Signed>(x1), taps.val[1]);
   }
 
+  static I32 fixed(F32 x) { return round(x); }
+  static F32 roughly(F32 a, F32 b, F32 c) {
+    return {{vfmaq_f32(c.val[0], a.val[0], b.val[0]), vfmaq_f32(c.val[1], a.val[1], b.val[1])}};
+  }
+  static void fstream(float* p, F32 x) { fstore(p, x); }
+  static void stream_end() {}
+
+  struct Codes {
+    using Vec = uint8x16x2_t;
+    static constexpr int kCount = 32;
+    static Vec load(const uint8_t* p) { return {{vld1q_u8(p), vld1q_u8(p + 16)}}; }
+    static void store(uint8_t* p, Vec x) {
+      vst1q_u8(p, x.val[0]);
+      vst1q_u8(p + 16, x.val[1]);
+    }
+    static Vec set(uint8_t x) { return {{vdupq_n_u8(x), vdupq_n_u8(x)}}; }
+    static Vec add(Vec x, Vec y) { return {{vaddq_u8(x.val[0], y.val[0]), vaddq_u8(x.val[1], y.val[1])}}; }
+    template <bool Signed>
+    static Vec max(Vec x, Vec y) {
+      if constexpr (Signed)
+        return {{as_unsigned(vmaxq_s8(as_signed(x.val[0]), as_signed(y.val[0]))),
+                 as_unsigned(vmaxq_s8(as_signed(x.val[1]), as_signed(y.val[1])))}};
+      else
+        return {{vmaxq_u8(x.val[0], y.val[0]), vmaxq_u8(x.val[1], y.val[1])}};
+    }
+    static Vec narrow(I32 a, I32 b, I32 c, I32 d, int32_t z) {
+      const int16x8_t zero = vdupq_n_s16(static_cast<int16_t>(z));
+      auto eight = [&](I32 x) {
+        return vqmovn_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(x.val[0]), vqmovn_s32(x.val[1])), zero));
+      };
+      return {{as_unsigned(vcombine_s8(eight(a), eight(b))), as_unsigned(vcombine_s8(eight(c), eight(d)))}};
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
+      uint16x8_t low = vdupq_n_u16(UINT16_MAX);
+      auto eight = [&](I32 x) {
+        const int16x8_t first = vreinterpretq_s16_s32(x.val[0]), second = vreinterpretq_s16_s32(x.val[1]);
+        low = vminq_u16(low, vreinterpretq_u16_s16(vuzp1q_s16(first, second)));
+        return vqmovn_s16(vuzp2q_s16(first, second));
+      };
+      const Vec codes = {{as_unsigned(vcombine_s8(eight(a), eight(b))), as_unsigned(vcombine_s8(eight(c), eight(d)))}};
+      near = vminvq_u16(low) < limit;
+      return codes;
+    }
+    static Vec lookup(const uint8_t* table, Vec x) { return {{entries(table, x.val[0]), entries(table, x.val[1])}}; }
+
+   private:
+    static int8x16_t as_signed(uint8x16_t x) { return vreinterpretq_s8_u8(x); }
+    static uint8x16_t as_unsigned(int8x16_t x) { return vreinterpretq_u8_s8(x); }
+    // Indices beyond a quarter of 64 entries leave what was found before.
+    static uint8x16_t entries(const uint8_t* table, uint8x16_t x) {
+      uint8x16_t found = vdupq_n_u8(0);
+      for (int quarter = 0; quarter < 4; ++quarter) {
+        const uint8_t* t = table + 64 * quarter;
+        const uint8x16x4_t q = {{vld1q_u8(t), vld1q_u8(t + 16), vld1q_u8(t + 32), vld1q_u8(t + 48)}};
+        found = vqtbx4q_u8(found, q, vsubq_u8(x, vdupq_n_u8(static_cast<uint8_t>(64 * quarter))));
+      }
+      return found;
+    }
+  };
+
  private:
   static float32x4_t number(float32x4_t x) {
     return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vceqq_f32(x, x)));

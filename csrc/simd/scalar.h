@@ -25,9 +25,23 @@
 //   shift_left<N>, shift_right<N>   of int32, the latter copying the sign
 //   store_panel         the low bytes of kPanel lanes, in two vectors
 //   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
-//   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
+//   nan_to_zero, fmin, fmax   the latter two may return either operand where one is NaN
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
+//   fixed               nearest int32 for any argument; where it is NaN or outside int32, a number whose low 16 bits
+//   are 0,
+//                       or int32's end on that side
+//   roughly(a, b, c)    a * b + c, rounded once or twice: for estimates whose error is bounded, never for results
+//   fstream             fstore past the caches, to a multiple of the vector's size; stream_end() after the last
+//                       one of a kernel orders them before whatever the thread stores next
+// Codes is the nested struct of whole vectors of 8-bit codes, for kernels that only move or compare them:
+//   kCount              4 * kLanes codes in a Vec
+//   load, store, set, add (wrapping)
+//   max<Signed>         of bytes, signed or unsigned
+//   narrow(a, b, c, d, z)  four I32, in this order, each saturated to int16, z added saturating, then saturated to int8
+//   narrow_fixed(a, b, c, d, limit, near)  the same of the high halves, without z; sets near where any low half,
+//                       unsigned, is below limit
+//   lookup(table, x)    table[x]: 256 bytes, x unsigned
 // Float operations round once each; nothing here fuses a multiplication with an addition.
 #pragma once
 #include <cmath>
@@ -153,6 +167,68 @@ struct Scalar {
     return add(acc,
                lanes<I32>([&](int i) { return code<Signed>(x0[i]) * w[2 * i] + code<Signed>(x1[i]) * w[2 * i + 1]; }));
   }
+
+  static I32 fixed(F32 x) {
+    return lanes<I32>([&](int i) {
+      const float r = __builtin_rintf(x.v[i]);
+      return r >= -0x1p31f && r < 0x1p31f ? static_cast<int32_t>(r) : INT32_MIN;
+    });
+  }
+  static F32 roughly(F32 a, F32 b, F32 c) { return fadd(fmul(a, b), c); }
+  static void fstream(float* p, F32 x) { fstore(p, x); }
+  static void stream_end() {}
+
+  struct Codes {
+    static constexpr int kCount = 4 * kLanes;
+    struct Vec {
+      uint8_t v[kCount];
+    };
+    static Vec load(const uint8_t* p) {
+      Vec x;
+      std::memcpy(x.v, p, sizeof x.v);
+      return x;
+    }
+    static void store(uint8_t* p, Vec x) { std::memcpy(p, x.v, sizeof x.v); }
+    static Vec set(uint8_t x) {
+      return each([&](int) { return x; });
+    }
+    static Vec add(Vec x, Vec y) {
+      return each([&](int i) { return x.v[i] + y.v[i]; });
+    }
+    template <bool Signed>
+    static Vec max(Vec x, Vec y) {
+      return each([&](int i) { return code<Signed>(x.v[i]) > code<Signed>(y.v[i]) ? x.v[i] : y.v[i]; });
+    }
+    static Vec narrow(I32 a, I32 b, I32 c, I32 d, int32_t z) {
+      const I32 all[] = {a, b, c, d};
+      return each([&](int i) { return within<int8_t>(within<int16_t>(all[i / kLanes].v[i % kLanes]) + z); });
+    }
+    static Vec narrow_fixed(I32 a, I32 b, I32 c, I32 d, uint16_t limit, bool& near) {
+      const I32 all[] = {a, b, c, d};
+      near = false;
+      return each([&](int i) {
+        const int32_t x = all[i / kLanes].v[i % kLanes];
+        near |= static_cast<uint16_t>(x) < limit;
+        return within<int8_t>(x >> 16);
+      });
+    }
+    static Vec lookup(const uint8_t* table, Vec x) {
+      return each([&](int i) { return table[x.v[i]]; });
+    }
+
+   private:
+    template <class T>
+    static int32_t within(int32_t x) {
+      constexpr int32_t low = -(1 << (8 * sizeof(T) - 1)), high = -low - 1;
+      return x < low ? low : x > high ? high : x;
+    }
+    template <class F>
+    static Vec each(F f) {
+      Vec out;
+      for (int i = 0; i < kCount; ++i) out.v[i] = static_cast<uint8_t>(f(i));
+      return out;
+    }
+  };
 
  private:
   template <bool Signed>

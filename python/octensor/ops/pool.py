@@ -4,7 +4,7 @@ Quantized pools keep the input's qparams and work on the integers: the largest c
 
     q = clamp(rint(f32(sum of (q - z)) / f32(divisor)) + z, qmin, qmax)
 
-Images have kernels of their own; sequences are images of height 1; volumes are computed here from exact integer sums.
+One kernel serves all three.
 """
 
 from __future__ import annotations
@@ -16,25 +16,8 @@ import numpy as np
 from .. import _C
 from .._C import QTensor
 from .arguments import LAYOUTS, is_int, per_axis, rank
-from .codes import centred, move_codes, rounded_mean
 from .spec import Context, OpSpec, Sample, apply
 from .windows import Sizes, Windows, adaptive_windows, pool_arguments
-
-
-def _as_image(x: QTensor) -> QTensor:
-    return QTensor.reshape(x, *x.shape[:2], 1, x.shape[2])
-
-
-def _as_sequence(x: QTensor) -> QTensor:
-    return QTensor.reshape(x, *x.shape[:2], x.shape[3])
-
-
-_FLAT: dict[str, int] = {"kernel": 1, "stride": 1, "padding": 0, "dilation": 1}
-
-
-def _image_attributes(attrs: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes for a sequence seen as an image of height 1."""
-    return {name: (_FLAT[name], *value) if name in _FLAT else value for name, value in attrs.items()}
 
 
 def _cases(base: dict[str, Any], axes: int, values: Any) -> list[Sample]:
@@ -80,13 +63,8 @@ def _max_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
 
 
 def _max_q(x: QTensor, **attrs: Any) -> QTensor:
-    axes = x.ndim - 2
-    if axes == 3:
-        return move_codes("max_pool3d", x, lambda codes: _max(codes, **attrs))
-    if axes == 1:
-        return _as_sequence(_max_q(_as_image(x), **_image_attributes(attrs)))
     order = ("kernel", "stride", "padding", "dilation", "ceil_mode")
-    return _C.max_pool2d(x, *(attrs[name] for name in order))
+    return _C.max_pool(x, *(attrs[name] for name in order))
 
 
 def _max_samples(axes: int) -> Any:
@@ -132,15 +110,8 @@ def _avg_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
 
 
 def _avg_q(x: QTensor, **attrs: Any) -> QTensor:
-    axes = x.ndim - 2
-    if axes == 3:
-        rule = attrs.pop("count_include_pad"), attrs.pop("divisor_override")
-        windows = Windows(tuple(x.shape), **attrs)
-        return rounded_mean(x, _sums(windows, centred("avg_pool3d", x)), windows.divisors(*rule))
-    if axes == 1:
-        return _as_sequence(_avg_q(_as_image(x), **_image_attributes(attrs)))
     order = ("kernel", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-    return _C.avg_pool2d(x, *(attrs[name] for name in order))
+    return _C.avg_pool(x, *(attrs[name] for name in order))
 
 
 def _avg_samples(axes: int) -> Any:
@@ -182,18 +153,7 @@ def _adaptive_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
 
 
 def _adaptive_q(x: QTensor, output_size: tuple[int | None, ...]) -> QTensor:
-    axes = x.ndim - 2
-    if axes == 3:
-        values, size = centred("adaptive_avg_pool3d", x), tuple(x.shape[2:])
-        wanted = _wanted(output_size, size)
-        total = np.empty((*x.shape[:2], *wanted), np.int64)
-        counts = np.empty(wanted, np.int64)
-        for place, window, count in adaptive_windows(size, wanted):
-            total[place], counts[place] = values[window].sum(axis=(2, 3, 4)), count
-        return rounded_mean(x, total, counts)
-    if axes == 1:
-        return _as_sequence(_C.adaptive_avg_pool2d(_as_image(x), (1, *output_size)))
-    return _C.adaptive_avg_pool2d(x, (output_size[0], output_size[1]))
+    return _C.adaptive_avg_pool(x, output_size)
 
 
 def _adaptive_samples(axes: int) -> Any:
