@@ -257,7 +257,10 @@ ValueError
                     "One value per spatial axis; empty unless transposed.")
       .def_readonly("dilation", &PackedConv::dilation, "One value per spatial axis.")
       .def_readonly("groups", &PackedConv::groups, "Number of groups.")
-      .def_readonly("is_transposed", &PackedConv::is_transposed, "Whether this is a transposed convolution.");
+      .def_readonly("is_transposed", &PackedConv::is_transposed, "Whether this is a transposed convolution.")
+      .def("algorithm", &ops::conv_algorithm, py::arg("input_shape"),
+           "Which algorithm a dense convolution of this input takes now: direct, winograd2 or winograd4, the "
+           "latter as winograd4/2 where the input channels are summed in two parts.");
   m.def(
       "conv", [](const QTensor& x, const PackedConv& w, QParamsArg q, bool relu) { return ops::conv(x, w, q, relu); },
       py::arg("input"), py::arg("packed"), py::arg("qparams").none(false), py::arg("relu") = false, Unlocked(),

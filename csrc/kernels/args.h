@@ -75,6 +75,73 @@ struct DepthwiseArgs {
   int64_t out_stride;
 };
 
+// Rows that are made of runs of codes, all of one length (kernels/patches.h).
+struct PatchRun {
+  const uint8_t* from;  // of the first row
+  int64_t advance;      // bytes to the next row's
+};
+struct RunArgs {
+  const PatchRun* runs;
+  int64_t count, length, rows;
+  bool is_signed;
+  int32_t zero_point;
+  void* out;  // packed as pack_codes packs, the rows row_bytes apart
+  int64_t row_bytes;
+};
+
+// Input positions of a grouped convolution, laid out for the lanes of one vector of output channels, in `steps` steps
+// of input channels.
+struct SpreadArgs {
+  const uint8_t* codes;  // the first position's channel 0
+  int64_t advance;       // bytes to the next position
+  int64_t positions, steps;
+  const uint8_t* last;     // positions up to this address may be read in windows
+  const int32_t* windows;  // per step and 16 values of a vector: where the 16 bytes begin that hold them ...
+  const uint8_t* index;    // ... and per value, padded to 16, which of those it is
+  const int32_t* offsets;  // per step and value: which byte of the position it is
+  bool is_signed;
+  int32_t zero_point;
+  void* out;      // per step the positions' vectors ...
+  int64_t plane;  // ... and so many vectors from one step to the next
+};
+
+// One run of output positions of a grouped convolution, one vector of output channels.
+struct GroupedArgs {
+  const void* const* sources;  // per step: the vectors of the positions that it multiplies, one after the other
+  const void* weights;         // [steps] vectors
+  int64_t steps, pixels;
+  Requantize requantize;  // of the first lane; readable for a whole vector
+  int64_t channels;       // lanes that exist
+  uint8_t* out;           // row stride out_stride
+  int64_t out_stride;
+};
+
+// Some output tiles of a 3x3 convolution by Winograd's algorithm (kernels/winograd.h). Tiles are numbered along the
+// width, then the height, then the batch. P = (outputs per tile and axis + 2)^2 products per tile; the input channels
+// are summed in `parts` parts, whose exact sums are added at the end.
+struct WinogradArgs {
+  const uint8_t* x;
+  int64_t image_stride, row_stride, column_stride;  // bytes; channels are adjacent
+  int64_t height, width, channels;
+  int64_t lead_height, lead_width;  // padding before the input
+  bool is_signed;
+  int32_t zero_point;
+  int64_t tile_rows, tile_columns;  // tiles per image
+  int64_t first, count;             // tiles of this call
+  int16_t* v;                       // transformed input: [P][v_plane], in it [count][v_row]
+  int64_t v_plane, v_row;
+  const int16_t* u;              // transformed weights: [panels][P][groups][panel][kGroup]
+  int64_t groups, part_groups;   // groups of input channels, and those of one part
+  int64_t columns;               // output channels from u's first panel on
+  const int32_t* centre;         // [parts][centre_stride]: what the middle of each sum's range is
+  int64_t parts, centre_stride;  //
+  int32_t* m;                    // scratch: [parts][P][m_plane], in it [count][panel]
+  int64_t m_plane;
+  Requantize requantize;  // bias with the centres of all parts added; vectors padded to whole panels
+  uint8_t* out;           // channels-last; the first panel's first channel
+  int64_t out_height, out_width, out_channels;
+};
+
 // codes -> float -> codes for element-wise ops.
 struct BinaryArgs {
   const uint8_t *a, *b;

@@ -33,6 +33,8 @@ QTensor mul(const QTensor& a, const QTensor& b, QParamsPtr qparams, bool relu);
 void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out);
 QTensor linear(const QTensor& x, const PackedLinear& packed, QParamsPtr qparams, bool relu);
 QTensor conv(const QTensor& x, const PackedConv& packed, QParamsPtr qparams, bool relu);
+// The name of the algorithm that conv chooses for an input of this shape (ops/conv_choice.h).
+std::string conv_algorithm(const PackedConv& packed, const Shape& input);
 
 // The parameters that a dynamic op quantizes its float input with (docs/numerics.md).
 QParamsPtr choose_qparams(float lo, float hi, DType dtype, bool reduce_range);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "core/check.h"
 
@@ -335,6 +336,28 @@ PackedConv::PackedConv(const char* op, QTensor user_weight, const QTensor& rows,
       lead[a] = padding[i];
     }
   }
+}
+
+// Output o = first + upsample * q and tap t meet at (first - lead + t * reach) / upsample + q where that is whole: for
+// every `apart`-th tap from the first such one on, and then the input's place moves by reach * apart / upsample.
+PackedConv PackedConv::phase(const Triple& first) const {
+  QTensor rows = mirrored(op(), weight(), groups);
+  Triple shift{0, 0, 0}, distance{1, 1, 1};
+  for (int i = 0; i < spatial; ++i) {
+    const int a = 3 - spatial + i;
+    const int64_t up = upsample[a], apart = up / std::gcd(up, reach[a]);
+    int64_t tap = 0;
+    while (tap < apart && (first[a] - lead[a] + tap * reach[a]) % up) ++tap;
+    const int64_t taps = tap < apart && tap < kernel[a] ? (kernel[a] - tap + apart - 1) / apart : 0;
+    if (taps) shift[a] = -(first[a] - lead[a] + tap * reach[a]) / up;
+    distance[a] = reach[a] * apart / up;
+    rows = rows.slice(2 + i, taps ? tap : 0, taps, apart);
+  }
+  const std::vector<int64_t> ones(spatial, 1), zeros(spatial, 0);
+  PackedConv conv{op(), weight(), rows, {}, ones, zeros, {}, ones, groups, false};
+  conv.lead = shift;
+  conv.reach = distance;
+  return conv;
 }
 
 Triple PackedConv::output_size(const Triple& input) const {

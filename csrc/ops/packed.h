@@ -68,6 +68,19 @@ class PackedWeight {
   // column per group.
   std::shared_ptr<const std::vector<int16_t>> depthwise(const KernelTable& table) const;
 
+  // A further form of these weights, as make(*this, table) gives it; made once per form and table.
+  template <class Form, class Self>
+  std::shared_ptr<const Form> form(const KernelTable& table,
+                                   std::shared_ptr<const Form> (*make)(const Self&, const KernelTable&)) const {
+    std::lock_guard lock(caches_->mutex);
+    const std::pair key{&table, reinterpret_cast<void (*)()>(make)};
+    for (auto& [known, value] : caches_->forms)
+      if (known == key) return std::static_pointer_cast<const Form>(value);
+    std::shared_ptr<const Form> made = make(static_cast<const Self&>(*this), table);
+    caches_->forms.emplace_back(key, made);
+    return made;
+  }
+
  private:
   const char* op_;
   QTensor weight_;
@@ -77,6 +90,7 @@ class PackedWeight {
     std::mutex mutex;
     std::vector<std::pair<const KernelTable*, std::shared_ptr<const PackedPanels>>> panels;
     std::vector<std::pair<const KernelTable*, std::shared_ptr<const std::vector<int16_t>>>> depthwise;
+    std::vector<std::pair<std::pair<const KernelTable*, void (*)()>, std::shared_ptr<const void>>> forms;
     std::shared_ptr<const Epilogue> epilogue;
     std::shared_ptr<const QParams> input, output;
   };
@@ -102,6 +116,10 @@ struct PackedConv : PackedWeight {
   static PackedConv transposed(QTensor weight, std::vector<float> bias, std::vector<int64_t> stride,
                                std::vector<int64_t> padding, std::vector<int64_t> output_padding,
                                std::vector<int64_t> dilation, int64_t groups);
+
+  // Where upsample > 1: the ordinary convolution that gives outputs first, first + upsample, ... of this one. It holds
+  // the taps that meet input values there and no others, perhaps none; bias and multipliers are this one's.
+  PackedConv phase(const Triple& first) const;
 
   // Sizes of the output for these input sizes; ValueError where the kernel does not fit.
   Triple output_size(const Triple& input) const;

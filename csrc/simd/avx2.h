@@ -21,6 +21,14 @@ struct Avx2 {
   static I32 add(I32 x, I32 y) { return _mm256_add_epi32(x, y); }
   static I32 sub(I32 x, I32 y) { return _mm256_sub_epi32(x, y); }
   static I32 mul(I32 x, I32 y) { return _mm256_mullo_epi32(x, y); }
+  template <int N>
+  static I32 shift_left(I32 x) {
+    return _mm256_slli_epi32(x, N);
+  }
+  template <int N>
+  static I32 shift_right(I32 x) {
+    return _mm256_srai_epi32(x, N);
+  }
   template <bool Signed>
   static I32 load_codes(const uint8_t* p) {
     const __m128i c = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
@@ -30,6 +38,12 @@ struct Avx2 {
     const __m256i low = _mm256_and_si256(x, _mm256_set1_epi32(0xFF));
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  }
+  static void store_panel(uint8_t* p, I32 x, I32 y) {
+    const __m256i words = _mm256_and_si256(_mm256_packs_epi32(x, y), _mm256_set1_epi16(0xFF));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);  // packing works within each half
+    const __m256i codes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words), order);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
   }
 
   static F32 fset(float x) { return _mm256_set1_ps(x); }
@@ -57,9 +71,19 @@ struct Avx2 {
       const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
       return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
     }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + windows[0]));
+      const __m128i codes = _mm_shuffle_epi8(c, _mm_loadu_si128(reinterpret_cast<const __m128i*>(index)));
+      return Signed ? _mm256_cvtepi8_epi16(codes) : _mm256_cvtepu8_epi16(codes);
+    }
     static Wide set(int16_t x) { return _mm256_set1_epi16(x); }
     static Wide add(Wide x, Wide y) { return _mm256_add_epi16(x, y); }
     static Wide sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
+    template <int N>
+    static Wide shift_left(Wide x) {
+      return _mm256_slli_epi16(x, N);
+    }
     static Wide load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
