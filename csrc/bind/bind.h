@@ -28,6 +28,14 @@ py::object to_python(DType t);  // the singleton of that name
 py::dtype numpy_dtype(DType t);
 py::tuple to_tuple(const Shape& shape);
 
+// Whether the array's elements are of that dtype, one of NumPy's own; far cheaper than comparing as Python does.
+inline bool has_dtype(const py::array& array, const py::dtype& t) {
+  const py::dtype own = array.dtype();
+  return own.is(t) || (own.num() == t.num() && own.byteorder() == t.byteorder());
+}
+// Throws unless has_dtype. The text of a dtype is made only where it is needed: it costs more than a small op.
+void check_dtype(const char* op, const char* argument, const py::array& array, const py::dtype& t);
+
 // A float32 array for a result, uninitialised; strides in elements. Large ones live in Storage, whose blocks are
 // reused.
 py::array float_result(const Shape& shape, const Shape& strides);
