@@ -265,18 +265,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     *[("max_pool", {"dilation": d}, "dilation") for d in ((0, 1), (1, -1), (2**62, 1))],
     *[(op, {"kernel_size": (6, 1)}, "input.*6.*5") for op in ("max_pool", "avg_pool")],
     *[(op, {"kernel_size": (2**31, 1)}, "kernel_size|input") for op in ("max_pool", "avg_pool")],
-    *[
-        (op, {"input": q((3, 5, 5))}, r"input.*\(3, 5, 5\)")
-        for op in ("max_pool", "avg_pool", "adaptive_avg_pool")
-    ],
-    *[
-        (op, {"input": q((1, 3, 5, 5), WIDE)}, "input.*qint32")
-        for op in ("max_pool", "avg_pool", "adaptive_avg_pool")
-    ],
-    *[
-        (op, {"input": PER_CHANNEL_IMAGE}, "input.*per-channel")
-        for op in ("max_pool", "avg_pool", "adaptive_avg_pool")
-    ],
+    *[(op, {"input": q((3, 5, 5))}, r"input.*\(3, 5, 5\)") for op in ("max_pool", "avg_pool", "adaptive_avg_pool")],
+    *[(op, {"input": q((1, 3, 5, 5), WIDE)}, "input.*qint32") for op in ("max_pool", "avg_pool", "adaptive_avg_pool")],
+    *[(op, {"input": PER_CHANNEL_IMAGE}, "input.*per-channel") for op in ("max_pool", "avg_pool", "adaptive_avg_pool")],
     *[(op, {"input": q((1, 3, 0, 5))}, "input") for op in ("max_pool", "avg_pool", "adaptive_avg_pool")],
     ("avg_pool", {"divisor_override": 0}, "divisor_override"),
     *[("adaptive_avg_pool", {"output_size": s}, "output_size") for s in ((0, 1), (1, -1), (2**31, 1), (2**62, 1))],

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracle
+import oracle_ops
 from octensor import _C
 from support import (
     EMULATED,
@@ -115,3 +116,32 @@ def test_large_pools(layout):
     assert_everywhere(lambda: _C.max_pool(x, *maximum), oracle.max_pool2d(q.codes, *maximum))
     assert_everywhere(lambda: _C.avg_pool(x, *mean), oracle.avg_pool2d(q, *mean))
     assert_everywhere(lambda: _C.adaptive_avg_pool(x, (4, 7)), oracle.adaptive_avg_pool2d(q, (4, 7)))
+
+
+@pytest.mark.rows(94)
+@pytest.mark.parametrize("channels", [1, 31, 32, 33, 63, 64, 65, 127, 128, 129, 300])
+@pytest.mark.parametrize("name", ["qint8", "quint8"])
+def test_channels_around_every_block(channels, name):
+    """3 x 3 and other windows, of channels around one, two and four vectors."""
+    q = oracle.Q(sample_codes(np.random.default_rng(channels), (1, channels, 6, 7), name, "uniform"), 0.1, 5, name)
+    x = to_qtensor(q, "channels_last")
+    for kernel, padding in [((3, 3), (1, 1)), ((2, 2), (0, 0)), ((3, 2), (1, 0))]:
+        args = (kernel, (2, 1), padding, (1, 1), False)
+        assert_everywhere(lambda args=args: _C.max_pool(x, *args), oracle.max_pool2d(q.codes, *args))
+        mean = (kernel, (2, 1), padding, False, False, None)
+        assert_everywhere(lambda mean=mean: _C.avg_pool(x, *mean), oracle.avg_pool2d(q, *mean))
+
+
+@pytest.mark.rows(94)
+@pytest.mark.parametrize("axes", [1, 3])
+@given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 2), st.booleans(), qparams(), seeds, styles, layouts)
+def test_pools_of_sequences_and_volumes(axes, channels, kernel, stride, ceil, source, seed, style, layout):
+    shape = (2, channels, *(5, 4, 6)[:axes])
+    q = oracle.Q(sample_codes(np.random.default_rng(seed), shape, source[2], style), *source)
+    x, padding = to_qtensor(q, layout), (kernel // 2,) * axes
+    size, step, ones = (kernel,) * axes, (stride,) * axes, (1,) * axes
+    want = oracle_ops.max_pool(q, size, step, padding, ones, ceil)
+    assert_everywhere(lambda: _C.max_pool(x, size, step, padding, ones, ceil), want)
+    for include, divisor in [(True, None), (False, None), (False, 3)]:
+        args = (size, step, padding, ceil, include, divisor)
+        assert_everywhere(lambda args=args: _C.avg_pool(x, *args), oracle_ops.avg_pool(q, *args))

@@ -103,7 +103,9 @@ std::vector<int32_t> zero_points(const std::string& where, const py::object& val
 }
 
 py::object to_python(DType t) { return dtypes.get_stored()[static_cast<size_t>(t)]; }
-py::dtype numpy_dtype(DType t) { return py::dtype(std::string(info(t).numpy)); }
+py::dtype numpy_dtype(DType t) {
+  return is_signed8(t) ? py::dtype::of<int8_t>() : is_byte(t) ? py::dtype::of<uint8_t>() : py::dtype::of<int32_t>();
+}
 
 void bind_dtype(py::module_& m) {
   auto dtype =

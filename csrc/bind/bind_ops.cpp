@@ -29,16 +29,21 @@ QTensor quantize(const py::array& x, QParamsArg qparams, bool channels_last) {
 
 QTensor lookup(const QTensor& x, const py::array& table, QParamsArg qparams) {
   check(table.ndim() == 1 && table.size() == 256, "lookup: table: expected 256 entries, got ", table.size());
-  check<TypeError>(table.dtype().kind() == 'i' || table.dtype().kind() == 'u', "lookup: table: expected integers, got ",
-                   std::string(py::str(table.dtype())));
-  const auto wide = py::array_t<int64_t, py::array::c_style | py::array::forcecast>::ensure(table);
   std::array<uint8_t, 256> bytes;
-  const DTypeInfo& t = info(qparams->dtype());
-  for (int i = 0; i < 256; ++i) {
-    const int64_t v = wide.data()[i];
-    check(v >= t.qmin && v <= t.qmax, "lookup: table: expected codes of ", t.name, " in [", t.qmin, ", ", t.qmax,
-          "], got ", v);
-    bytes[i] = static_cast<uint8_t>(v);
+  if (has_dtype(table, numpy_dtype(qparams->dtype())) && table.strides(0) == 1) {
+    std::copy_n(static_cast<const uint8_t*>(table.data()), 256, bytes.begin());
+  } else {
+    const char kind = table.dtype().kind();
+    if (kind != 'i' && kind != 'u')
+      throw TypeError(text("lookup: table: expected integers, got ", std::string(py::str(table.dtype()))));
+    const auto wide = py::array_t<int64_t, py::array::c_style | py::array::forcecast>::ensure(table);
+    const DTypeInfo& t = info(qparams->dtype());
+    for (int i = 0; i < 256; ++i) {
+      const int64_t v = wide.data()[i];
+      check(v >= t.qmin && v <= t.qmax, "lookup: table: expected codes of ", t.name, " in [", t.qmin, ", ", t.qmax,
+            "], got ", v);
+      bytes[i] = static_cast<uint8_t>(v);
+    }
   }
   py::gil_scoped_release unlocked;
   return ops::lookup(x, bytes.data(), qparams);
@@ -110,13 +115,14 @@ void bind_packed(py::class_<Packed>& c) {
 
 }  // namespace
 
-void check_floats(const char* op, const char* argument, const py::array& array) {
-  if (!py::isinstance<py::array_t<float>>(array))
-    check<TypeError>(false, op, ": ", argument, ": expected float32, got ", std::string(py::str(array.dtype())));
+void check_dtype(const char* op, const char* argument, const py::array& array, const py::dtype& t) {
+  if (!has_dtype(array, t))
+    throw TypeError(text(op, ": ", argument, ": expected ", std::string(py::str(t)), ", got ",
+                         std::string(py::str(array.dtype()))));
 }
 
 ops::FloatView float_view(const char* op, const char* argument, const py::array& array, py::array& keep) {
-  check_floats(op, argument, array);
+  check_dtype(op, argument, array, py::dtype::of<float>());
   constexpr py::ssize_t item = sizeof(float);
   keep = array;
   bool readable = reinterpret_cast<uintptr_t>(keep.data()) % item == 0;

@@ -164,14 +164,15 @@ py::array as_array(const QTensor& q, bool writable) {
         "QTensor: expected memory that may be written, got a tensor over a read-only "
         "array; clone() it first");
   py::array array(numpy_dtype(q.dtype()), q.shape(), byte_strides(q), q.bytes(), keep_storage(q.storage()));
-  if (!writable) array.attr("setflags")(py::arg("write") = false);
+  if (!writable) py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   return array;
 }
 
 QTensor from_array(const char* op, const py::array& array, QParamsPtr qparams) {
   const py::dtype want = numpy_dtype(qparams->dtype());
-  check<TypeError>(array.dtype().equal(want), op, ": array: expected ", info(qparams->dtype()).numpy,
-                   " (the storage of ", info(qparams->dtype()).name, "), got ", std::string(py::str(array.dtype())));
+  if (!has_dtype(array, want))
+    throw TypeError(text(op, ": array: expected ", info(qparams->dtype()).numpy, " (the storage of ",
+                         info(qparams->dtype()).name, "), got ", std::string(py::str(array.dtype()))));
   const auto item = static_cast<py::ssize_t>(info(qparams->dtype()).itemsize);
   py::array a = array;
   bool readable = reinterpret_cast<uintptr_t>(a.data()) % item == 0;

@@ -13,7 +13,7 @@ namespace {
 
 // A dense float32 array of the given shape, or an error that names it.
 py::array dense_floats(const char* op, const char* argument, const py::array& array, const Shape& shape) {
-  check_floats(op, argument, array);
+  check_dtype(op, argument, array, py::dtype::of<float>());
   const Shape got(array.shape(), array.shape() + array.ndim());
   if (got != shape) check(false, op, ": ", argument, ": expected shape ", to_text(shape), ", got ", to_text(got));
   return py::array::ensure(array, py::array::c_style);
@@ -97,7 +97,7 @@ py::tuple recurrent(const std::string& name, const py::array& input, const std::
   int64_t stride = 0;
   if (!out.is_none()) {
     auto array = py::cast<py::array>(out);
-    check_floats(kOp, "out", array);
+    check_dtype(kOp, "out", array, py::dtype::of<float>());
     check(array.writeable() && array.ndim() == 2 && array.shape(0) == rows && array.shape(1) == hidden &&
               (array.size() <= rows || array.strides(1) == sizeof(float)) && array.strides(0) % sizeof(float) == 0,
           kOp, ": out: expected a writable array of shape [", rows, ", ", hidden, "] with adjacent columns");

@@ -16,7 +16,7 @@
 //
 // mul needs no division.
 //
-// Bound: 3 bytes per element. On AVX2 add spends 48 instructions on 32 codes, mul 55.
+// Bound: 3 bytes per element. On AVX2 add and mul spend 43 vector instructions on 32 codes.
 #pragma once
 #include "kernels/args.h"
 #include "kernels/rounding.h"

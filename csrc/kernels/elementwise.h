@@ -6,7 +6,7 @@
 //   range       smallest and largest of n floats and 0; not finite if any of them is not
 //
 // Bounds: 5 bytes per element of quantize and dequantize, 2 of lookup, moved at the memory's speed. Quantize spends
-// 28 instructions on 32 codes with AVX2, dequantize 16, lookup 40.
+// 23 vector instructions on 32 codes with AVX2, dequantize 16, lookup 36.
 #pragma once
 #include "kernels/args.h"
 #include "kernels/rounding.h"

@@ -147,8 +147,6 @@ struct Avx2 {
 
   static I32 fixed(F32 x) { return round(x); }
   static F32 roughly(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
-  static void fstream(float* p, F32 x) { _mm256_stream_ps(p, x); }
-  static void stream_end() { _mm_sfence(); }
 
   struct Codes {
     using Vec = __m256i;

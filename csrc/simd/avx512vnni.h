@@ -125,8 +125,6 @@ struct Avx512Vnni {
 
   static I32 fixed(F32 x) { return round(x); }
   static F32 roughly(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
-  static void fstream(float* p, F32 x) { _mm512_stream_ps(p, x); }
-  static void stream_end() { _mm_sfence(); }
 
   struct Codes {
     using Vec = __m512i;

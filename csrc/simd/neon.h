@@ -105,8 +105,6 @@ struct Neon {
   static F32 roughly(F32 a, F32 b, F32 c) {
     return {{vfmaq_f32(c.val[0], a.val[0], b.val[0]), vfmaq_f32(c.val[1], a.val[1], b.val[1])}};
   }
-  static void fstream(float* p, F32 x) { fstore(p, x); }
-  static void stream_end() {}
 
   struct Codes {
     using Vec = uint8x16x2_t;

@@ -28,12 +28,9 @@
 //   nan_to_zero, fmin, fmax   the latter two may return either operand where one is NaN
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
-//   fixed               nearest int32 for any argument; where it is NaN or outside int32, a number whose low 16 bits
-//   are 0,
-//                       or int32's end on that side
+//   fixed               nearest int32 for any argument; where there is none, a number whose low 16 bits are 0, or
+//                       (not for NaN) int32's end on that side
 //   roughly(a, b, c)    a * b + c, rounded once or twice: for estimates whose error is bounded, never for results
-//   fstream             fstore past the caches, to a multiple of the vector's size; stream_end() after the last
-//                       one of a kernel orders them before whatever the thread stores next
 // Codes is the nested struct of whole vectors of 8-bit codes, for kernels that only move or compare them:
 //   kCount              4 * kLanes codes in a Vec
 //   load, store, set, add (wrapping); store_halves (each half to a place of its own)
@@ -42,7 +39,7 @@
 //   narrow_fixed(a, b, c, d, limit, near)  the same of the high halves, without z; sets near where any low half,
 //                       unsigned, is below limit
 //   lookup(table, x)    table[x]: 256 bytes, x unsigned
-// Float operations round once each; nothing here fuses a multiplication with an addition.
+// Float operations round once each; nothing but `roughly` fuses a multiplication with an addition.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -175,8 +172,6 @@ struct Scalar {
     });
   }
   static F32 roughly(F32 a, F32 b, F32 c) { return fadd(fmul(a, b), c); }
-  static void fstream(float* p, F32 x) { fstore(p, x); }
-  static void stream_end() {}
 
   struct Codes {
     static constexpr int kCount = 4 * kLanes;
