@@ -8,6 +8,7 @@
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/int4.h"
 #include "kernels/pool.h"
 #include "kernels/transcendental.h"
 
@@ -32,6 +33,7 @@ struct KernelTable {
   void (*curve)(Curve which, const float* x, int64_t n, float* out);
   void (*lstm_cell)(const float* gates, const float* c, int64_t hidden, float* h_out, float* c_out);
   void (*gru_cell)(const float* gi, const float* gh, const float* h, int64_t hidden, float* h_out);
+  void (*int4_gemm)(const Int4Args&);
 };
 
 template <class S>
@@ -57,7 +59,8 @@ constexpr KernelTable make_table(const char* name) {
           .mean_codes = kernels::mean_codes<S>,
           .curve = kernels::curve<S>,
           .lstm_cell = kernels::lstm_cell<S>,
-          .gru_cell = kernels::gru_cell<S>};
+          .gru_cell = kernels::gru_cell<S>,
+          .int4_gemm = kernels::int4_gemm<S>};
 }
 
 }  // namespace octensor

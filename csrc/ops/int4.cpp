@@ -1,0 +1,185 @@
+#include "ops/int4.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstring>
+
+#include "core/check.h"
+#include "core/threads.h"
+#include "isa/dispatch.h"
+
+namespace octensor {
+
+PackedInt4Linear::PackedInt4Linear(std::vector<uint8_t> nibbles, int64_t n, int64_t k, int64_t group_size,
+                                   std::vector<float> scales, std::vector<int8_t> zero_points, std::vector<float> bias)
+    : n_(n),
+      k_(k),
+      group_size_(group_size),
+      groups_(group_size > 0 ? (k + group_size - 1) / group_size : 0),
+      nibbles_(std::move(nibbles)),
+      scales_(std::move(scales)),
+      zero_points_(std::move(zero_points)),
+      bias_(std::move(bias)) {
+  constexpr const char* op = "linear_int4";
+  check(group_size == 32 || group_size == 64 || group_size == 128, op, ": group_size: expected 32, 64 or 128, got ",
+        group_size);
+  check(static_cast<int64_t>(nibbles_.size()) == n * ((k + 1) / 2), op, ": weight: expected ", n * ((k + 1) / 2),
+        " bytes for [", n, ", ", k, "] codes, two to a byte, got ", nibbles_.size());
+  check(static_cast<int64_t>(scales_.size()) == n * groups_, op, ": scales: expected ", n * groups_, " values for [", n,
+        ", ", groups_, "] groups, got ", scales_.size());
+  check(zero_points_.empty() || zero_points_.size() == scales_.size(), op, ": zero_points: expected ", scales_.size(),
+        " values, one per group, or none, got ", zero_points_.size());
+  check(bias_.empty() || static_cast<int64_t>(bias_.size()) == n, op, ": bias: expected ", n,
+        " values, one per output channel, got ", bias_.size());
+  for (float b : bias_) check(std::isfinite(b), op, ": bias: expected finite numbers, got ", b);
+  for (int8_t z : zero_points_) check(z >= -8 && z <= 7, op, ": zero_points: expected codes in [-8, 7], got ", int{z});
+  // No row of codes, of whatever input, may leave float32 on the way: what is finite has no NaN to disagree about.
+  for (int64_t row = 0; row < n; ++row) {
+    double most = 0;
+    for (int64_t g = 0; g < groups_; ++g) {
+      const float s = scales_[row * groups_ + g];
+      check(std::isnormal(s) && s > 0, op, ": scales: expected finite, positive and normal float32 numbers, got ", s);
+      most += 255.0 * 15.0 * double(group_size) * double(s);
+    }
+    check(most < double(FLT_MAX), op, ": scales: expected sums inside float32 for every input; those of channel ", row,
+          " can reach ", most);
+  }
+}
+
+int64_t PackedInt4Linear::panel_bytes(const KernelTable& table) const {
+  return int4_block_bytes(2 * table.tile.lanes, 0) * groups_ + table.tile.lanes * padded_k();
+}
+
+StoragePtr PackedInt4Linear::panels(const KernelTable& table) const {
+  std::lock_guard lock(cache_->mutex);
+  for (auto& [key, value] : cache_->panels)
+    if (key == &table) return value;
+  const int64_t lanes = table.tile.lanes, panel = 2 * lanes, count = (n_ + panel - 1) / panel;
+  const StoragePtr storage = allocate(count * panel_bytes(table));
+  std::memset(storage.get(), 0, count * panel_bytes(table));
+  for (int64_t row = 0; row < n_; ++row) {
+    uint8_t* block = storage.get() + row / panel * panel_bytes(table);
+    const int64_t column = row % panel;
+    for (int64_t g = 0; g < groups_; ++g) {
+      const int64_t first = g * group_size_, size = std::min(group_size_, k_ - first);
+      const int zero = zero_point(row, g);
+      uint8_t* nibbles = block + 8 * panel + (column / lanes * lanes + column % lanes) * 4;
+      int sum = 0;
+      for (int64_t k = 0; k < size; ++k) {
+        const int u = code(row, first + k);
+        sum += u - zero;
+        nibbles[k / 8 * 4 * panel + k % 4] |= static_cast<uint8_t>(u << (k % 8 / 4 * 4));
+      }
+      const int16_t pair[2] = {static_cast<int16_t>(sum), static_cast<int16_t>(zero)};
+      std::memcpy(block + 4 * column, pair, sizeof pair);
+      std::memcpy(block + 4 * panel + 4 * column, &scales_[row * groups_ + g], sizeof(float));
+      block += int4_block_bytes(panel, (size + kInt4Chunk - 1) / kInt4Chunk * kInt4Chunk);
+    }
+  }
+  cache_->panels.emplace_back(&table, storage);
+  return storage;
+}
+
+namespace ops {
+namespace {
+
+constexpr int64_t kBlockBytes = 192 * 1024;  // activations of a block of rows: well inside a 512 KiB L2
+constexpr int64_t kRowStep = 12;             // a multiple of every tile's rows
+constexpr int64_t kSerialWork = 1 << 17;     // multiply-adds below which waking a thread costs more
+
+int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Activations in the form that the kernel reads, block of rows by block of rows.
+struct Int4Activations {
+  int64_t rows, k, padded_k, group_size, groups, block;
+  StoragePtr bytes, terms, scales;
+
+  Int4Activations(int64_t rows_, const PackedInt4Linear& w)
+      : rows(rows_),
+        k(w.in_features()),
+        padded_k(w.padded_k()),
+        group_size(w.group_size()),
+        groups(w.groups()),
+        block(std::min(rows, std::clamp(kBlockBytes / std::max<int64_t>(padded_k, 1) / kRowStep * kRowStep, kRowStep,
+                                        int64_t{kInt4MaxRows}))),
+        bytes(allocate(rows * groups * group_size)),
+        terms(allocate(rows * groups * 2 * sizeof(int16_t))),
+        scales(allocate(rows * sizeof(float))) {}
+
+  int64_t rows_at(int64_t first) const { return std::min(block, rows - first); }
+  int8_t* bytes_at(int64_t first) const { return reinterpret_cast<int8_t*>(bytes.get()) + first * groups * group_size; }
+  int16_t* terms_at(int64_t first) const { return reinterpret_cast<int16_t*>(terms.get()) + first * groups * 2; }
+  float* scales_at(int64_t first) const { return reinterpret_cast<float*>(scales.get()) + first; }
+
+  // Quantizes one row over its own range.
+  void take(const KernelTable& table, int64_t row, const float* x) const {
+    float lo = 0.0f, hi = 0.0f;
+    table.range(x, k, &lo, &hi);
+    check(std::isfinite(lo) && std::isfinite(hi), "linear_int4: input: expected finite values, got NaN or an infinity");
+    const QParamsPtr q = choose_qparams(lo, hi, DType::quint8, false);
+    const int32_t z = q->zero_point();
+    const int64_t first = row / block * block, n = rows_at(first), at = row - first;
+    scales_at(first)[at] = q->scale();
+    for (int64_t g = 0; g < groups; ++g) {
+      int8_t* to = bytes_at(first) + (g * n + at) * group_size;
+      const int64_t size = std::min(group_size, k - g * group_size);
+      table.quantize(x + g * group_size, size, q->scale(), z - 128, static_cast<float>(-z), static_cast<float>(255 - z),
+                     reinterpret_cast<uint8_t*>(to));
+      int sum = 0;
+      for (int64_t i = 0; i < size; ++i) sum += to[i];
+      std::memset(to + size, 0, up(size, kInt4Chunk) - size);
+      int16_t* term = terms_at(first) + (g * n + at) * 2;
+      term[0] = static_cast<int16_t>(128 - z);
+      term[1] = static_cast<int16_t>(-sum);
+    }
+  }
+};
+
+}  // namespace
+
+void linear_int4(const FloatView& x, const PackedInt4Linear& packed, bool relu, float* out) {
+  const int64_t k = packed.in_features(), columns = packed.out_features(), total = count(x.shape);
+  const int64_t rows = count({x.shape.begin(), x.shape.end() - 1});
+  const Shape dense = dense_strides(x.shape, Layout::contiguous);
+  StoragePtr copy;
+  const float* values = x.data;
+  if (x.strides != dense) {
+    copy = allocate(total * sizeof(float));
+    copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, copy.get(), dense, x.shape, sizeof(float));
+    values = reinterpret_cast<const float*>(copy.get());
+  }
+  if (rows == 0 || columns == 0) return;
+  const KernelTable& table = kernel_table();
+  const Int4Activations a(rows, packed);
+  const int64_t work = rows * columns * std::max<int64_t>(k, 1);
+  const int threads = work < kSerialWork ? 1 : num_threads();
+  const int64_t few = threads == 1 ? rows : std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(k, 1));
+  parallel_for((rows + few - 1) / few, [&](int64_t task) {
+    for (int64_t row = task * few; row < std::min(rows, (task + 1) * few); ++row) a.take(table, row, values + row * k);
+  });
+
+  const StoragePtr panels = packed.panels(table);
+  const int64_t panel = 2 * table.tile.lanes, panel_count = (columns + panel - 1) / panel;
+  const int64_t blocks = (rows + a.block - 1) / a.block;
+  const int64_t wanted = threads == 1 ? 1 : (4 * threads + blocks - 1) / blocks;
+  const int64_t chunk = (panel_count + wanted - 1) / wanted, chunks = (panel_count + chunk - 1) / chunk;
+  parallel_for(blocks * chunks, [&](int64_t task) {
+    const int64_t first = task / chunks * a.block, at = task % chunks * chunk, j = at * panel;
+    table.int4_gemm({.a = a.bytes_at(first),
+                     .terms = a.terms_at(first),
+                     .a_scale = a.scales_at(first),
+                     .rows = a.rows_at(first),
+                     .w = panels.get() + at * packed.panel_bytes(table),
+                     .k = a.padded_k,
+                     .group_size = a.group_size,
+                     .bias = packed.bias().empty() ? nullptr : packed.bias().data() + j,
+                     .columns = std::min(chunk * panel, columns - j),
+                     .relu = relu,
+                     .out = out + first * columns + j,
+                     .ldo = columns});
+  });
+}
+
+}  // namespace ops
+}  // namespace octensor
