@@ -23,14 +23,14 @@ def linear_int4(
     """Float rows times 4-bit codes [N, K] with scales and zero points [N, groups]."""
     a, sa, za = quantized_rows(x)
     w = codes.astype(np.int64)
-    y = np.zeros((len(x), len(codes)), np.float32)
+    y, ones = np.zeros((len(x), len(codes)), np.float32), np.zeros(len(codes), np.float32)
     with np.errstate(over="ignore", under="ignore"):
         for g in range(scales.shape[1]):
             k = slice(g * group, (g + 1) * group)
-            zero = 0 if zeros is None else zeros[:, g : g + 1].astype(np.int64)
-            exact = (a[:, k] - za[:, None]) @ (w[:, k] - zero).T
-            y = y + exact.astype(np.float32) * scales[:, g]
-        y = y * sa[:, None]
+            centred = w[:, k] - (0 if zeros is None else zeros[:, g : g + 1].astype(np.int64))
+            y = y + ((a[:, k] - 128) @ centred.T).astype(np.float32) * scales[:, g]
+            ones = ones + centred.sum(1).astype(np.float32) * scales[:, g]
+        y = (y - (za - 128).astype(np.float32)[:, None] * ones) * sa[:, None]
         if bias is not None:
             y = y + bias
     return np.maximum(y, np.float32(0)) if relu else y

@@ -1,23 +1,25 @@
-// 8-bit activations times 4-bit weights with a scale for every group of K.
+// 8-bit activations times 4-bit weights with a scale for every group of K. With activation bytes a = code - 128 and
+// their zero point z = zero point - 128, weights w and their zero points zw, and every float operation rounded once in
+// the order written,
 //
-//   S[i][g][j] = sum over k of group g of (a[i][k] - za[i]) * (w[k][j] - zw[g][j])                exact, int32
-//   y[i][j]    = (((0 + f32(S[i][0][j]) * s[0][j]) + f32(S[i][1][j]) * s[1][j]) + ...) * sa[i] + bias[j]
+//   S[i][g][j] = sum over k of group g of a[i][k] * (w[k][j] - zw[g][j])                       exact, int32
+//   r[i][j]    = ((0 + f32(S[i][0][j]) * s[0][j]) + f32(S[i][1][j]) * s[1][j]) + ...
+//   y[i][j]    = (r[i][j] - f32(z[i]) * c[j]) * sa[i] + bias[j]
 //
-// Every float operation rounds once, in the order written. The kernel sums a * w alone, of signed activation bytes and
-// nibbles 0 ... 15; the rest of S is a pair of products of int16,
-//
-//   S = sum a * w  -  za * sum (w - zw)  -  zw * sum a
+// where c[j] is r for activations of 1. The kernel multiplies by nibbles u = 0 ... 15; with zero points zu among these,
+// S = sum a * u - zu * sum a.
 //
 // A block holds one group of one panel of 2 * kLanes columns, the blocks of a panel one after the other:
 //
-//   int16 {sum over k of (w - zw), zw} [columns]   float s[columns]   nibbles [k / 8][2 vectors][kLanes][4]
+//   float s[columns]   int32 zu[columns], only where some zu is not 8   nibbles [k / 8][2 vectors][kLanes][4]
 //
 // A byte of the nibbles' vectors holds k % 8 = 0 ... 3 of its column in its lower half and the same k + 4 in the upper.
-// K is padded with weights and activations 0, neither of which is in the sums, to whole multiples of kInt4Chunk.
+// K is padded to whole multiples of kInt4Chunk with activations 0.
 //
-// Bound: with AVX2 one multiply and one addition for 32 multiply-adds, and for every 32 K of a vector of columns a
-// widening multiply and an addition; of the group, five operations more. With few rows the weights are taken apart in
-// registers, and reading them is the bound; with more, a block is taken apart once and kept in L1 for all of them.
+// Bound: with AVX2 a multiply and an addition for 32 multiply-adds (191 GMAC/s on a Zen 4 at 3.7 GHz, where the exact
+// 8-bit tile's own bound is 103), one more of each for every 32 K of a vector of columns, and for a group four
+// operations besides. With few rows the weights are taken apart in registers, and reading them is the bound; with more,
+// a block is taken apart once and kept in L1 for all rows.
 #pragma once
 #include <cstdint>
 
@@ -26,20 +28,20 @@
 namespace octensor {
 
 inline constexpr int kInt4Chunk = 32;      // K is padded to whole multiples of this
-inline constexpr int kInt4MaxGroup = 128;  // K of a group at most: the sum of 128 activation bytes fits int16
+inline constexpr int kInt4MaxGroup = 128;  // K of a group at most
 inline constexpr int kInt4MaxRows = 96;
-
-// Bytes of a block, of `k` (padded) and a panel of `columns`.
-inline constexpr int64_t int4_block_bytes(int64_t columns, int64_t k) { return columns * (8 + k / 2); }
 
 // One block of rows times a run of panels.
 struct Int4Args {
-  const int8_t* a;        // [groups][rows][group_size]; of a group's last bytes only its (padded) K are read
-  const int16_t* terms;   // [groups][rows][2]: -za, -sum of the group's activations
+  const int8_t* a;        // [groups][rows][group_size]; of a last group only its (padded) K are read
+  const int32_t* terms;   // [groups][rows]: minus the sum of the group's activations, times 8 unless `zeros`
   const float* a_scale;   // [rows]
+  const float* a_zero;    // [rows], as floats
   int64_t rows;           // at most kInt4MaxRows
   const uint8_t* w;       // the panels' blocks, aligned to 64 bytes
+  bool zeros;             // blocks hold zero points
   int64_t k, group_size;  // k padded; a last group may be shorter
+  const float* ones;      // c, [columns]
   const float* bias;      // [columns], or null
   int64_t columns;        // from w's first panel on
   bool relu;              // at least 0
@@ -51,170 +53,212 @@ struct Int4Args {
 
 namespace octensor::kernels {
 
-template <class S>
-struct Int4Weights {  // nibbles, taken apart in registers
-  using Q = simd::Int4<S>;
-  static constexpr int kVector = 4 * S::kLanes;
-  const uint8_t* p;
-  // Two steps of K of both vectors of columns.
-  [[gnu::always_inline]] void steps(int i, typename Q::Bytes (&w0)[2], typename Q::Bytes (&w1)[2]) const {
-    const typename Q::Bytes x = Q::load(p + i * kVector), y = Q::load(p + (i + 1) * kVector);
-    w0[0] = Q::low(x), w0[1] = Q::high(x), w1[0] = Q::low(y), w1[1] = Q::high(y);
-  }
-};
-template <class S>
-struct Int4Bytes {  // the same, taken apart before
-  using Q = simd::Int4<S>;
-  static constexpr int kVector = 4 * S::kLanes;
-  const uint8_t* p;
-  [[gnu::always_inline]] void steps(int i, typename Q::Bytes (&w0)[2], typename Q::Bytes (&w1)[2]) const {
-    const uint8_t* q = p + 2 * i * kVector;
-    w0[0] = Q::load(q), w1[0] = Q::load(q + kVector), w0[1] = Q::load(q + 2 * kVector),
-    w1[1] = Q::load(q + 3 * kVector);
+// One group of one panel, as a block begins.
+template <class S, bool Zeros>
+struct Int4Head {
+  static constexpr int kPanel = 2 * S::kLanes;
+  const float* scales;
+  const int32_t* zeros;
+  const uint8_t* nibbles;
+  explicit Int4Head(const uint8_t* block)
+      : scales(reinterpret_cast<const float*>(block)),
+        zeros(reinterpret_cast<const int32_t*>(block + 4 * kPanel)),
+        nibbles(block + (Zeros ? 8 : 4) * kPanel) {}
+  // What the v-th vector of columns adds to a sum.
+  [[gnu::always_inline]] typename S::I32 correction(int v, const int32_t* term) const {
+    return Zeros ? S::mul(S::load(zeros + v * S::kLanes), S::set(*term)) : S::set(*term);
   }
 };
 
-// R x 2 vectors of running sums as named members: GCC keeps these in registers, arrays it does not.
-template <class S, int R>
+// Where a chunk's weights come from: nibbles taken apart in registers, or before.
+template <class S>
+struct Int4Nibbles {
+  using Q = simd::Int4<S>;
+  static constexpr int kVector = 4 * S::kLanes;
+  const uint8_t* p;
+  // The i-th pair of steps of both vectors of columns.
+  [[gnu::always_inline]] void pair(int i, typename Q::Bytes (&w0)[2], typename Q::Bytes (&w1)[2]) const {
+    const typename Q::Bytes x = Q::load(p + 2 * i * kVector), y = Q::load(p + (2 * i + 1) * kVector);
+    w0[0] = Q::low(x), w0[1] = Q::high(x), w1[0] = Q::low(y), w1[1] = Q::high(y);
+  }
+  [[gnu::always_inline]] void next() { p += kInt4Chunk / 4 * kVector; }
+};
+template <class S>
+struct Int4Bytes {
+  using Q = simd::Int4<S>;
+  static constexpr int kVector = 4 * S::kLanes;
+  const uint8_t* p;
+  [[gnu::always_inline]] void pair(int i, typename Q::Bytes (&w0)[2], typename Q::Bytes (&w1)[2]) const {
+    const uint8_t* q = p + 4 * i * kVector;
+    w0[0] = Q::load(q), w1[0] = Q::load(q + kVector), w0[1] = Q::load(q + 2 * kVector),
+    w1[1] = Q::load(q + 3 * kVector);
+  }
+  [[gnu::always_inline]] void next() { p += kInt4Chunk / 2 * kVector; }
+};
+
+// R x 2 vectors of running sums as named members: GCC keeps these in registers, arrays it does not. What was drained
+// from them waits in memory, which the caller provides for the same reason.
+template <class S, bool Zeros, int R>
 struct Int4Sums {
   using Q = simd::Int4<S>;
+  using Head = Int4Head<S, Zeros>;
+  static constexpr int kLanes = S::kLanes;
   typename Q::Sum c0, c1;
   const int8_t* row;
-  Int4Sums<S, R - 1> below;
+  Int4Sums<S, Zeros, R - 1> below;
 
   [[gnu::always_inline]] void start(const int8_t* a, int64_t lda) {
     row = a;
     below.start(a + lda, lda);
   }
-  [[gnu::always_inline]] void first(int k, typename Q::Bytes w0, typename Q::Bytes w1) {
+  template <bool First>
+  [[gnu::always_inline]] void step(int64_t k, typename Q::Bytes w0, typename Q::Bytes w1) {
     const typename Q::Bytes x = Q::quad(row + k);
-    c0 = Q::first(w0, x);
-    c1 = Q::first(w1, x);
-    below.first(k, w0, w1);
+    c0 = First ? Q::first(w0, x) : Q::step(c0, w0, x);
+    c1 = First ? Q::first(w1, x) : Q::step(c1, w1, x);
+    below.template step<First>(k, w0, w1);
   }
-  [[gnu::always_inline]] void step(int k, typename Q::Bytes w0, typename Q::Bytes w1) {
-    const typename Q::Bytes x = Q::quad(row + k);
-    c0 = Q::step(c0, w0, x);
-    c1 = Q::step(c1, w1, x);
-    below.step(k, w0, w1);
+  // `sums` begin as the correction.
+  template <bool First>
+  [[gnu::always_inline]] void drain(const Head& head, const int32_t* terms, int32_t* sums) const {
+    S::store(sums, Q::drain(First ? head.correction(0, terms) : S::load(sums), c0));
+    S::store(sums + kLanes, Q::drain(First ? head.correction(1, terms) : S::load(sums + kLanes), c1));
+    below.template drain<First>(head, terms + 1, sums + 2 * kLanes);
   }
-  [[gnu::always_inline]] void drain(int32_t* sums) const {
-    S::store(sums, Q::drain(S::load(sums), c0));
-    S::store(sums + S::kLanes, Q::drain(S::load(sums + S::kLanes), c1));
-    below.drain(sums + 2 * S::kLanes);
-  }
-};
-template <class S>
-struct Int4Sums<S, 0> {
-  using Q = simd::Int4<S>;
-  [[gnu::always_inline]] void start(const int8_t*, int64_t) {}
-  [[gnu::always_inline]] void first(int, typename Q::Bytes, typename Q::Bytes) {}
-  [[gnu::always_inline]] void step(int, typename Q::Bytes, typename Q::Bytes) {}
-  [[gnu::always_inline]] void drain(int32_t*) const {}
-};
-
-// One group of one panel, as a block begins.
-template <class S>
-struct Int4Head {
-  static constexpr int kPanel = 2 * S::kLanes;
-  const int16_t* pairs;
-  const float* scales;
-  const uint8_t* nibbles;
-  explicit Int4Head(const uint8_t* block)
-      : pairs(reinterpret_cast<const int16_t*>(block)),
-        scales(reinterpret_cast<const float*>(block + 4 * kPanel)),
-        nibbles(block + 8 * kPanel) {}
-};
-
-// reals[R][2 * kLanes] += f32(S) * s of one group.
-template <class S, int R, class Weights>
-void int4_tile(const int8_t* a, int64_t lda, const int16_t* terms, const Int4Head<S>& head, Weights w, int k_end,
-               float* reals) {
-  using Q = simd::Int4<S>;
-  constexpr int kLanes = S::kLanes;
-  alignas(64) int32_t sums[R * 2 * kLanes];
-  for (int i = 0; i < R; ++i) {
-    S::store(sums + 2 * i * kLanes, Q::correct(head.pairs, terms + 2 * i));
-    S::store(sums + (2 * i + 1) * kLanes, Q::correct(head.pairs + 2 * kLanes, terms + 2 * i));
-  }
-  Int4Sums<S, R> tile;
-  tile.start(a, lda);
-  typename Q::Bytes w0[2], w1[2];
-  for (int k = 0; k < k_end;) {
-    const int end = k_end - k < 4 * Q::kSteps ? k_end : k + 4 * Q::kSteps;
-    w.steps(k / 4, w0, w1);
-    tile.first(k, w0[0], w1[0]);
-    tile.step(k + 4, w0[1], w1[1]);
-#pragma GCC unroll 3
-    for (k += 8; k < end; k += 8) {
-      w.steps(k / 4, w0, w1);
-      tile.step(k, w0[0], w1[0]);
-      tile.step(k + 4, w0[1], w1[1]);
-    }
-    tile.drain(sums);
-  }
-  for (int i = 0; i < R; ++i)
+  // reals += f32(S) * scale; First: nothing was drained before.
+  template <bool First>
+  [[gnu::always_inline]] void finish(const Head& head, const int32_t* terms, const int32_t* sums, float* reals) const {
     for (int v = 0; v < 2; ++v) {
-      float* y = reals + (2 * i + v) * kLanes;
-      const typename S::F32 s = S::to_float(S::load(sums + (2 * i + v) * kLanes));
-      S::fstore(y, S::fadd(S::fload(y), S::fmul(s, S::fload(head.scales + v * kLanes))));
+      const typename S::I32 sum =
+          Q::drain(First ? head.correction(v, terms) : S::load(sums + v * kLanes), v == 0 ? c0 : c1);
+      const typename S::F32 part = S::fmul(S::to_float(sum), S::fload(head.scales + v * kLanes));
+      S::fstore(reals + v * kLanes, S::fadd(S::fload(reals + v * kLanes), part));
     }
+    below.template finish<First>(head, terms + 1, sums + 2 * kLanes, reals + 2 * kLanes);
+  }
+};
+template <class S, bool Zeros>
+struct Int4Sums<S, Zeros, 0> {
+  using Q = simd::Int4<S>;
+  using Head = Int4Head<S, Zeros>;
+  [[gnu::always_inline]] void start(const int8_t*, int64_t) {}
+  template <bool First>
+  [[gnu::always_inline]] void step(int64_t, typename Q::Bytes, typename Q::Bytes) {}
+  template <bool First>
+  [[gnu::always_inline]] void drain(const Head&, const int32_t*, int32_t*) const {}
+  template <bool First>
+  [[gnu::always_inline]] void finish(const Head&, const int32_t*, const int32_t*, float*) const {}
+};
+
+// Adds kInt4Chunk of K to the running sums.
+template <class S, bool First, class Sums, class Weights>
+[[gnu::always_inline]] inline void int4_chunk(Sums& tile, int64_t k, Weights& w) {
+  typename simd::Int4<S>::Bytes w0[2], w1[2];
+  w.pair(0, w0, w1);
+  tile.template step<First>(k, w0[0], w1[0]);
+  tile.template step<false>(k + 4, w0[1], w1[1]);
+#pragma GCC unroll 3
+  for (int i = 1; i < kInt4Chunk / 8; ++i) {
+    w.pair(i, w0, w1);
+    tile.template step<false>(k + 8 * i, w0[0], w1[0]);
+    tile.template step<false>(k + 8 * i + 4, w0[1], w1[1]);
+  }
+  w.next();
 }
 
-template <class S, class Weights, int R = simd::Int4<S>::kRows>
-void int4_tile_of(int rows, const int8_t* a, int64_t lda, const int16_t* terms, const Int4Head<S>& head, Weights w,
-                  int k_end, float* reals) {
+// One group of one panel, `size` (a multiple of kInt4Chunk) of K: reals[rows][2 * kLanes] += f32(S) * s, R rows at a
+// time and then what is left.
+template <class S, bool Zeros, class Weights, int R = simd::Int4<S>::kRows>
+void int4_group(int64_t rows, const int8_t* a, int64_t lda, const int32_t* terms, const Int4Head<S, Zeros>& head,
+                Weights weights, int64_t size, int32_t* sums, float* reals) {
+  constexpr bool kDrains = simd::Int4<S>::kDrains;
+  for (; rows >= R; rows -= R, a += R * lda, terms += R, reals += R * 2 * S::kLanes) {
+    Int4Sums<S, Zeros, R> tile;
+    Weights w = weights;
+    tile.start(a, lda);
+    int4_chunk<S, true>(tile, 0, w);
+    if (size == kInt4Chunk) {
+      tile.template finish<true>(head, terms, sums, reals);
+      continue;
+    }
+    if constexpr (kDrains) tile.template drain<true>(head, terms, sums);
+    for (int64_t k = kInt4Chunk;;) {
+      int4_chunk<S, kDrains>(tile, k, w);
+      if ((k += kInt4Chunk) >= size) break;
+      if constexpr (kDrains) tile.template drain<false>(head, terms, sums);
+    }
+    tile.template finish<!kDrains>(head, terms, sums, reals);
+  }
   if constexpr (R > 1)
-    if (rows < R) return int4_tile_of<S, Weights, R - 1>(rows, a, lda, terms, head, w, k_end, reals);
-  int4_tile<S, R, Weights>(a, lda, terms, head, w, k_end, reals);
+    if (rows > 0) int4_group<S, Zeros, Weights, R - 1>(rows, a, lda, terms, head, weights, size, sums, reals);
 }
 
+// One panel's sums -> output columns [j, j + columns).
 template <class S>
-void int4_gemm(const Int4Args& g) {
+void int4_epilogue(const Int4Args& g, const float* reals, int64_t j, int64_t columns) {
+  constexpr int kLanes = S::kLanes;
+  float bias[2 * kLanes] = {}, ones[2 * kLanes] = {}, tail[kLanes];
+  for (int64_t c = 0; c < columns; ++c) ones[c] = g.ones[j + c];
+  for (int64_t c = 0; g.bias && c < columns; ++c) bias[c] = g.bias[j + c];
+  const typename S::F32 lowest = S::fset(g.relu ? 0.0f : -__builtin_inff());
+  for (int64_t i = 0; i < g.rows; ++i, reals += 2 * kLanes) {
+    float* out = g.out + i * g.ldo + j;
+    const typename S::F32 scale = S::fset(g.a_scale[i]), zero = S::fset(-g.a_zero[i]);
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      const typename S::F32 real = S::fadd(S::fload(reals + c), S::fmul(zero, S::fload(ones + c)));
+      const typename S::F32 scaled = S::fmul(real, scale);
+      const typename S::F32 y = S::fmax(g.bias ? S::fadd(scaled, S::fload(bias + c)) : scaled, lowest);
+      if (c + kLanes <= columns) {
+        S::fstore(out + c, y);
+      } else {
+        S::fstore(tail, y);
+        for (int64_t t = c; t < columns; ++t) out[t] = tail[t - c];
+      }
+    }
+  }
+}
+
+template <class S, bool Zeros>
+void int4_gemm_of(const Int4Args& g) {
   using Q = simd::Int4<S>;
   constexpr int kPanel = 2 * S::kLanes, kVector = 4 * S::kLanes;
   constexpr int kApartRows = 2 * Q::kRows;  // from here on taking a block apart beforehand pays
   alignas(64) float reals[kInt4MaxRows * kPanel];
   alignas(64) uint8_t apart[kInt4MaxGroup * kPanel];
+  alignas(64) int32_t sums[Q::kRows * kPanel];
   const uint8_t* block = g.w;
   for (int64_t j = 0; j < g.columns; j += kPanel) {
     for (int64_t i = 0; i < g.rows * kPanel; ++i) reals[i] = 0.0f;
     const int8_t* a = g.a;
-    const int16_t* terms = g.terms;
+    const int32_t* terms = g.terms;
     for (int64_t k = 0; k < g.k; k += g.group_size) {
-      const int size = static_cast<int>(g.k - k < g.group_size ? g.k - k : g.group_size);
-      const Int4Head<S> head(block);
-      if (g.rows >= kApartRows)
+      const int64_t size = g.k - k < g.group_size ? g.k - k : g.group_size;
+      const Int4Head<S, Zeros> head(block);
+      if (g.rows >= kApartRows) {
         for (int64_t i = 0; i < size / 4; i += 2) {
-          const typename Q::Bytes x = Q::load(head.nibbles + i * kVector),
-                                  y = Q::load(head.nibbles + (i + 1) * kVector);
+          const uint8_t* from = head.nibbles + i * kVector;
+          const typename Q::Bytes x = Q::load(from), y = Q::load(from + kVector);
           uint8_t* to = apart + 2 * i * kVector;
           Q::store(to, Q::low(x));
           Q::store(to + kVector, Q::low(y));
           Q::store(to + 2 * kVector, Q::high(x));
           Q::store(to + 3 * kVector, Q::high(y));
         }
-      for (int64_t i = 0; i < g.rows; i += Q::kRows) {
-        const int rows = static_cast<int>(g.rows - i < Q::kRows ? g.rows - i : Q::kRows);
-        const int8_t* at = a + i * g.group_size;
-        if (g.rows >= kApartRows)
-          int4_tile_of<S>(rows, at, g.group_size, terms + 2 * i, head, Int4Bytes<S>{apart}, size, reals + i * kPanel);
-        else
-          int4_tile_of<S>(rows, at, g.group_size, terms + 2 * i, head, Int4Weights<S>{head.nibbles}, size,
-                          reals + i * kPanel);
+        int4_group<S, Zeros>(g.rows, a, g.group_size, terms, head, Int4Bytes<S>{apart}, size, sums, reals);
+      } else {
+        int4_group<S, Zeros>(g.rows, a, g.group_size, terms, head, Int4Nibbles<S>{head.nibbles}, size, sums, reals);
       }
-      block += int4_block_bytes(kPanel, size);
+      block = head.nibbles + size / 2 * kPanel;
       a += g.rows * g.group_size;
-      terms += 2 * g.rows;
+      terms += g.rows;
     }
-    const int64_t columns = g.columns - j < kPanel ? g.columns - j : kPanel;
-    for (int64_t i = 0; i < g.rows; ++i)
-      for (int64_t c = 0; c < columns; ++c) {
-        const float scaled = reals[i * kPanel + c] * g.a_scale[i];
-        const float y = g.bias ? scaled + g.bias[j + c] : scaled;
-        g.out[i * g.ldo + j + c] = !g.relu || y > 0.0f ? y : 0.0f;
-      }
+    int4_epilogue<S>(g, reals, j, g.columns - j < kPanel ? g.columns - j : kPanel);
   }
+}
+
+template <class S>
+void int4_gemm(const Int4Args& g) {
+  g.zeros ? int4_gemm_of<S, true>(g) : int4_gemm_of<S, false>(g);
 }
 
 }  // namespace octensor::kernels

@@ -10,6 +10,11 @@
 #include "isa/dispatch.h"
 
 namespace octensor {
+namespace {
+
+int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace
 
 PackedInt4Linear::PackedInt4Linear(std::vector<uint8_t> nibbles, int64_t n, int64_t k, int64_t group_size,
                                    std::vector<float> scales, std::vector<int8_t> zero_points, std::vector<float> bias)
@@ -35,12 +40,17 @@ PackedInt4Linear::PackedInt4Linear(std::vector<uint8_t> nibbles, int64_t n, int6
   for (float b : bias_) check(std::isfinite(b), op, ": bias: expected finite numbers, got ", b);
   for (int8_t z : zero_points_) check(z >= -8 && z <= 7, op, ": zero_points: expected codes in [-8, 7], got ", int{z});
   // No row of codes, of whatever input, may leave float32 on the way: what is finite has no NaN to disagree about.
+  ones_.assign(n, 0.0f);
   for (int64_t row = 0; row < n; ++row) {
     double most = 0;
     for (int64_t g = 0; g < groups_; ++g) {
       const float s = scales_[row * groups_ + g];
       check(std::isnormal(s) && s > 0, op, ": scales: expected finite, positive and normal float32 numbers, got ", s);
-      most += 255.0 * 15.0 * double(group_size) * double(s);
+      most += 256.0 * 15.0 * double(group_size) * double(s);
+      int sum = 0;
+      for (int64_t i = g * group_size; i < std::min(k, (g + 1) * group_size); ++i)
+        sum += code(row, i) - zero_point(row, g);
+      ones_[row] += static_cast<float>(sum) * s;
     }
     check(most < double(FLT_MAX), op, ": scales: expected sums inside float32 for every input; those of channel ", row,
           " can reach ", most);
@@ -48,7 +58,7 @@ PackedInt4Linear::PackedInt4Linear(std::vector<uint8_t> nibbles, int64_t n, int6
 }
 
 int64_t PackedInt4Linear::panel_bytes(const KernelTable& table) const {
-  return int4_block_bytes(2 * table.tile.lanes, 0) * groups_ + table.tile.lanes * padded_k();
+  return 2 * table.tile.lanes * ((has_zeros() ? 8 : 4) * groups_ + padded_k() / 2);
 }
 
 StoragePtr PackedInt4Linear::panels(const KernelTable& table) const {
@@ -63,18 +73,16 @@ StoragePtr PackedInt4Linear::panels(const KernelTable& table) const {
     const int64_t column = row % panel;
     for (int64_t g = 0; g < groups_; ++g) {
       const int64_t first = g * group_size_, size = std::min(group_size_, k_ - first);
-      const int zero = zero_point(row, g);
-      uint8_t* nibbles = block + 8 * panel + (column / lanes * lanes + column % lanes) * 4;
-      int sum = 0;
-      for (int64_t k = 0; k < size; ++k) {
-        const int u = code(row, first + k);
-        sum += u - zero;
-        nibbles[k / 8 * 4 * panel + k % 4] |= static_cast<uint8_t>(u << (k % 8 / 4 * 4));
+      std::memcpy(block + 4 * column, &scales_[row * groups_ + g], sizeof(float));
+      block += 4 * panel;
+      if (has_zeros()) {
+        const int32_t zero = zero_point(row, g);
+        std::memcpy(block + 4 * column, &zero, sizeof zero);
+        block += 4 * panel;
       }
-      const int16_t pair[2] = {static_cast<int16_t>(sum), static_cast<int16_t>(zero)};
-      std::memcpy(block + 4 * column, pair, sizeof pair);
-      std::memcpy(block + 4 * panel + 4 * column, &scales_[row * groups_ + g], sizeof(float));
-      block += int4_block_bytes(panel, (size + kInt4Chunk - 1) / kInt4Chunk * kInt4Chunk);
+      for (int64_t k = 0; k < size; ++k)
+        block[k / 8 * 4 * panel + column * 4 + k % 4] |= static_cast<uint8_t>(code(row, first + k) << (k % 8 / 4 * 4));
+      block += up(size, kInt4Chunk) / 2 * panel;
     }
   }
   cache_->panels.emplace_back(&table, storage);
@@ -88,12 +96,11 @@ constexpr int64_t kBlockBytes = 192 * 1024;  // activations of a block of rows: 
 constexpr int64_t kRowStep = 12;             // a multiple of every tile's rows
 constexpr int64_t kSerialWork = 1 << 17;     // multiply-adds below which waking a thread costs more
 
-int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 // Activations in the form that the kernel reads, block of rows by block of rows.
 struct Int4Activations {
   int64_t rows, k, padded_k, group_size, groups, block;
-  StoragePtr bytes, terms, scales;
+  int term_factor;
+  StoragePtr bytes, terms, scales, zeros;
 
   Int4Activations(int64_t rows_, const PackedInt4Linear& w)
       : rows(rows_),
@@ -103,14 +110,17 @@ struct Int4Activations {
         groups(w.groups()),
         block(std::min(rows, std::clamp(kBlockBytes / std::max<int64_t>(padded_k, 1) / kRowStep * kRowStep, kRowStep,
                                         int64_t{kInt4MaxRows}))),
+        term_factor(w.has_zeros() ? -1 : -8),
         bytes(allocate(rows * groups * group_size)),
-        terms(allocate(rows * groups * 2 * sizeof(int16_t))),
-        scales(allocate(rows * sizeof(float))) {}
+        terms(allocate(rows * groups * sizeof(int32_t))),
+        scales(allocate(rows * sizeof(float))),
+        zeros(allocate(rows * sizeof(float))) {}
 
   int64_t rows_at(int64_t first) const { return std::min(block, rows - first); }
   int8_t* bytes_at(int64_t first) const { return reinterpret_cast<int8_t*>(bytes.get()) + first * groups * group_size; }
-  int16_t* terms_at(int64_t first) const { return reinterpret_cast<int16_t*>(terms.get()) + first * groups * 2; }
+  int32_t* terms_at(int64_t first) const { return reinterpret_cast<int32_t*>(terms.get()) + first * groups; }
   float* scales_at(int64_t first) const { return reinterpret_cast<float*>(scales.get()) + first; }
+  float* zeros_at(int64_t first) const { return reinterpret_cast<float*>(zeros.get()) + first; }
 
   // Quantizes one row over its own range.
   void take(const KernelTable& table, int64_t row, const float* x) const {
@@ -120,7 +130,8 @@ struct Int4Activations {
     const QParamsPtr q = choose_qparams(lo, hi, DType::quint8, false);
     const int32_t z = q->zero_point();
     const int64_t first = row / block * block, n = rows_at(first), at = row - first;
-    scales_at(first)[at] = q->scale();
+    scales_at(row)[0] = q->scale();
+    zeros_at(row)[0] = static_cast<float>(z - 128);
     for (int64_t g = 0; g < groups; ++g) {
       int8_t* to = bytes_at(first) + (g * n + at) * group_size;
       const int64_t size = std::min(group_size, k - g * group_size);
@@ -129,9 +140,7 @@ struct Int4Activations {
       int sum = 0;
       for (int64_t i = 0; i < size; ++i) sum += to[i];
       std::memset(to + size, 0, up(size, kInt4Chunk) - size);
-      int16_t* term = terms_at(first) + (g * n + at) * 2;
-      term[0] = static_cast<int16_t>(128 - z);
-      term[1] = static_cast<int16_t>(-sum);
+      terms_at(first)[g * n + at] = term_factor * sum;
     }
   }
 };
@@ -169,10 +178,13 @@ void linear_int4(const FloatView& x, const PackedInt4Linear& packed, bool relu, 
     table.int4_gemm({.a = a.bytes_at(first),
                      .terms = a.terms_at(first),
                      .a_scale = a.scales_at(first),
+                     .a_zero = a.zeros_at(first),
                      .rows = a.rows_at(first),
                      .w = panels.get() + at * packed.panel_bytes(table),
+                     .zeros = packed.has_zeros(),
                      .k = a.padded_k,
                      .group_size = a.group_size,
+                     .ones = packed.ones().data() + j,
                      .bias = packed.bias().empty() ? nullptr : packed.bias().data() + j,
                      .columns = std::min(chunk * panel, columns - j),
                      .relu = relu,

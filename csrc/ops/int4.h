@@ -31,6 +31,8 @@ class PackedInt4Linear {
     return zero_points_.empty() ? 8 : zero_points_[row * groups_ + group] + 8;
   }
   int64_t padded_k() const { return (k_ + kInt4Chunk - 1) / kInt4Chunk * kInt4Chunk; }
+  bool has_zeros() const { return !zero_points_.empty(); }
+  const std::vector<float>& ones() const { return ones_; }
   // Bytes of one panel for an instruction set, and all of them.
   int64_t panel_bytes(const KernelTable& table) const;
   StoragePtr panels(const KernelTable& table) const;
@@ -41,6 +43,7 @@ class PackedInt4Linear {
   std::vector<float> scales_;
   std::vector<int8_t> zero_points_;
   std::vector<float> bias_;
+  std::vector<float> ones_;  // [n], the sums for activations of 1: what a zero point of 1 takes away
   struct Cache {
     std::mutex mutex;
     std::vector<std::pair<const KernelTable*, StoragePtr>> panels;

@@ -9,7 +9,8 @@ namespace octensor::simd {
 
 template <>
 struct Int4<Avx2> {
-  static constexpr int kRows = 4, kSteps = 8;
+  static constexpr int kRows = 4;
+  static constexpr bool kDrains = true;
   using Bytes = __m256i;
   using I32 = Avx2::I32;
   using Sum = __m256i;  // 16 of int16
@@ -31,11 +32,6 @@ struct Int4<Avx2> {
     return sum;
   }
   static I32 drain(I32 acc, Sum sum) { return _mm256_add_epi32(acc, _mm256_madd_epi16(sum, _mm256_set1_epi16(1))); }
-  static I32 correct(const int16_t* p, const int16_t* t) {
-    int32_t pair;
-    __builtin_memcpy(&pair, t, sizeof pair);
-    return _mm256_madd_epi16(Avx2::wide_load(p), _mm256_set1_epi32(pair));
-  }
   template <int I>
   static I32 nibble(I32 x) {
     return _mm256_and_si256(_mm256_srli_epi32(x, 4 * I), _mm256_set1_epi32(15));

@@ -8,7 +8,8 @@ namespace octensor::simd {
 
 template <>
 struct Int4<Avx512Vnni> {
-  static constexpr int kRows = 12, kSteps = 32;
+  static constexpr int kRows = 12;
+  static constexpr bool kDrains = false;
   using Bytes = __m512i;
   using I32 = Avx512Vnni::I32;
   using Sum = I32;
@@ -25,11 +26,6 @@ struct Int4<Avx512Vnni> {
   static Sum first(Bytes w, Bytes a) { return step(_mm512_setzero_si512(), w, a); }
   static Sum step(Sum sum, Bytes w, Bytes a) { return Avx512Vnni::dot(sum, w, a); }
   static I32 drain(I32 acc, Sum sum) { return _mm512_add_epi32(acc, sum); }
-  static I32 correct(const int16_t* p, const int16_t* t) {
-    int32_t pair;
-    __builtin_memcpy(&pair, t, sizeof pair);
-    return _mm512_madd_epi16(_mm512_loadu_si512(p), _mm512_set1_epi32(pair));
-  }
   template <int I>
   static I32 nibble(I32 x) {
     return _mm512_and_si512(_mm512_srli_epi32(x, 4 * I), _mm512_set1_epi32(15));

@@ -4,13 +4,12 @@
 //   kRows               rows of the tile; its columns are two vectors of kLanes
 //   Bytes               kLanes columns of 4 K each, one byte per value
 //   Sum                 kLanes running sums of products of such bytes
-//   kSteps              how many vectors of Bytes a Sum may take before it must be drained
+//   kDrains             whether a Sum must be drained after eight steps, else it holds a whole group
 //   load, store         Bytes
 //   low, high           the nibbles of every byte, as Bytes
 //   quad                4 activations, repeated for every column
 //   first(w, a)         a Sum of one step; step(sum, w, a) adds another
 //   drain(acc, sum)     acc[i] + the i-th running sum
-//   correct(p, t)       p[2 * i] * t[0] + p[2 * i + 1] * t[1], of int16
 //   nibble<I>(x)        the I-th nibble, from the lowest, of every lane
 #pragma once
 

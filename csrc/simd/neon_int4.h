@@ -8,7 +8,8 @@ namespace octensor::simd {
 
 template <>
 struct Int4<Neon> {
-  static constexpr int kRows = 2, kSteps = 8;
+  static constexpr int kRows = 2;
+  static constexpr bool kDrains = true;
   using Bytes = int8x16x2_t;
   using I32 = Neon::I32;
   struct Sum {  // int16 pairs of each column, four columns to a quad
@@ -43,12 +44,6 @@ struct Int4<Neon> {
   }
   static I32 drain(I32 acc, Sum sum) {
     return {{vpadalq_s16(acc.val[0], sum.quad[0]), vpadalq_s16(acc.val[1], sum.quad[1])}};
-  }
-  static I32 correct(const int16_t* p, const int16_t* t) {
-    const int16x8x2_t pairs = vld2q_s16(p);
-    const int16x8_t a = pairs.val[0], b = pairs.val[1];
-    return {{vmlal_n_s16(vmull_n_s16(vget_low_s16(a), t[0]), vget_low_s16(b), t[1]),
-             vmlal_n_s16(vmull_n_s16(vget_high_s16(a), t[0]), vget_high_s16(b), t[1])}};
   }
   template <int I>
   static I32 nibble(I32 x) {

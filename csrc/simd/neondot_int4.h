@@ -8,7 +8,8 @@ namespace octensor::simd {
 
 template <>
 struct Int4<NeonDot> : Int4<Neon> {
-  static constexpr int kRows = 6, kSteps = 32;
+  static constexpr int kRows = 6;
+  static constexpr bool kDrains = false;
   using Sum = NeonDot::I32;
 
   static Sum first(Bytes w, Bytes a) { return step(NeonDot::set(0), w, a); }

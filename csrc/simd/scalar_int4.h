@@ -7,7 +7,8 @@ namespace octensor::simd {
 
 template <>
 struct Int4<Scalar> {
-  static constexpr int kLanes = Scalar::kLanes, kRows = 2, kSteps = 32;
+  static constexpr int kLanes = Scalar::kLanes, kRows = 2;
+  static constexpr bool kDrains = false;
   struct Bytes {
     uint8_t v[4 * kLanes];
   };
@@ -39,11 +40,6 @@ struct Int4<Scalar> {
     return sum;
   }
   static I32 drain(I32 acc, Sum sum) { return Scalar::add(acc, sum); }
-  static I32 correct(const int16_t* p, const int16_t* t) {
-    I32 x;
-    for (int i = 0; i < kLanes; ++i) x.v[i] = p[2 * i] * t[0] + p[2 * i + 1] * t[1];
-    return x;
-  }
   template <int I>
   static I32 nibble(I32 x) {
     for (int32_t& v : x.v) v = static_cast<int32_t>(static_cast<uint32_t>(v) >> (4 * I) & 15);
