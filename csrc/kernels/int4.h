@@ -166,31 +166,33 @@ template <class S, bool First, class Sums, class Weights>
   w.next();
 }
 
-// One group of one panel, `size` (a multiple of kInt4Chunk) of K: reals[rows][2 * kLanes] += f32(S) * s, R rows at a
-// time and then what is left.
-template <class S, bool Zeros, class Weights, int R = simd::Int4<S>::kRows>
-void int4_group(int64_t rows, const int8_t* a, int64_t lda, const int32_t* terms, const Int4Head<S, Zeros>& head,
-                Weights weights, int64_t size, int32_t* sums, float* reals) {
+// R rows of one group of one panel, `size` (a multiple of kInt4Chunk) of K: reals[R][2 * kLanes] += f32(S) * s.
+template <class S, bool Zeros, int R, class Weights>
+[[gnu::always_inline]] inline void int4_tile(const int8_t* a, int64_t lda, const int32_t* terms,
+                                             const Int4Head<S, Zeros>& head, Weights w, int64_t size, int32_t* sums,
+                                             float* reals) {
   constexpr bool kDrains = simd::Int4<S>::kDrains;
-  for (; rows >= R; rows -= R, a += R * lda, terms += R, reals += R * 2 * S::kLanes) {
-    Int4Sums<S, Zeros, R> tile;
-    Weights w = weights;
-    tile.start(a, lda);
-    int4_chunk<S, true>(tile, 0, w);
-    if (size == kInt4Chunk) {
-      tile.template finish<true>(head, terms, sums, reals);
-      continue;
-    }
-    if constexpr (kDrains) tile.template drain<true>(head, terms, sums);
-    for (int64_t k = kInt4Chunk;;) {
-      int4_chunk<S, kDrains>(tile, k, w);
-      if ((k += kInt4Chunk) >= size) break;
-      if constexpr (kDrains) tile.template drain<false>(head, terms, sums);
-    }
-    tile.template finish<!kDrains>(head, terms, sums, reals);
+  Int4Sums<S, Zeros, R> tile;
+  tile.start(a, lda);
+  int4_chunk<S, true>(tile, 0, w);
+  if (size == kInt4Chunk) return tile.template finish<true>(head, terms, sums, reals);
+  if constexpr (kDrains) tile.template drain<true>(head, terms, sums);
+  for (int64_t k = kInt4Chunk;;) {
+    int4_chunk<S, kDrains>(tile, k, w);
+    if ((k += kInt4Chunk) >= size) break;
+    if constexpr (kDrains) tile.template drain<false>(head, terms, sums);
   }
+  tile.template finish<!kDrains>(head, terms, sums, reals);
+}
+
+// The same for any number of rows: R at a time, and then what is left.
+template <class S, bool Zeros, class Weights, int R = simd::Int4<S>::kRows>
+void int4_group(int64_t rows, const int8_t* a, int64_t lda, const int32_t* terms, Int4Head<S, Zeros> head, Weights w,
+                int64_t size, int32_t* sums, float* reals) {
+  for (; rows >= R; rows -= R, a += R * lda, terms += R, reals += R * 2 * S::kLanes)
+    int4_tile<S, Zeros, R>(a, lda, terms, head, w, size, sums, reals);
   if constexpr (R > 1)
-    if (rows > 0) int4_group<S, Zeros, Weights, R - 1>(rows, a, lda, terms, head, weights, size, sums, reals);
+    if (rows > 0) int4_group<S, Zeros, Weights, R - 1>(rows, a, lda, terms, head, w, size, sums, reals);
 }
 
 // One panel's sums -> output columns [j, j + columns).
@@ -218,7 +220,7 @@ void int4_epilogue(const Int4Args& g, const float* reals, int64_t j, int64_t col
   }
 }
 
-template <class S, bool Zeros>
+template <class S, bool Zeros, bool OneRow>
 void int4_gemm_of(const Int4Args& g) {
   using Q = simd::Int4<S>;
   constexpr int kPanel = 2 * S::kLanes, kVector = 4 * S::kLanes;
@@ -234,7 +236,12 @@ void int4_gemm_of(const Int4Args& g) {
     for (int64_t k = 0; k < g.k; k += g.group_size) {
       const int64_t size = g.k - k < g.group_size ? g.k - k : g.group_size;
       const Int4Head<S, Zeros> head(block);
-      if (g.rows >= kApartRows) {
+      const Int4Nibbles<S> nibbles{head.nibbles};
+      if constexpr (OneRow) {
+        int4_tile<S, Zeros, 1>(a, 0, terms, head, nibbles, size, sums, reals);
+      } else if (g.rows < kApartRows) {
+        int4_group<S, Zeros>(g.rows, a, g.group_size, terms, head, nibbles, size, sums, reals);
+      } else {
         for (int64_t i = 0; i < size / 4; i += 2) {
           const uint8_t* from = head.nibbles + i * kVector;
           const typename Q::Bytes x = Q::load(from), y = Q::load(from + kVector);
@@ -245,8 +252,6 @@ void int4_gemm_of(const Int4Args& g) {
           Q::store(to + 3 * kVector, Q::high(y));
         }
         int4_group<S, Zeros>(g.rows, a, g.group_size, terms, head, Int4Bytes<S>{apart}, size, sums, reals);
-      } else {
-        int4_group<S, Zeros>(g.rows, a, g.group_size, terms, head, Int4Nibbles<S>{head.nibbles}, size, sums, reals);
       }
       block = head.nibbles + size / 2 * kPanel;
       a += g.rows * g.group_size;
@@ -258,7 +263,10 @@ void int4_gemm_of(const Int4Args& g) {
 
 template <class S>
 void int4_gemm(const Int4Args& g) {
-  g.zeros ? int4_gemm_of<S, true>(g) : int4_gemm_of<S, false>(g);
+  if (g.zeros)
+    g.rows == 1 ? int4_gemm_of<S, true, true>(g) : int4_gemm_of<S, true, false>(g);
+  else
+    g.rows == 1 ? int4_gemm_of<S, false, true>(g) : int4_gemm_of<S, false, false>(g);
 }
 
 }  // namespace octensor::kernels
