@@ -1,7 +1,7 @@
-// Linear layers with 4-bit weights.
+// Linear layers with 4-bit weights, and with quantized weights on float activations.
 #include "bind/bind.h"
 #include "core/check.h"
-#include "ops/int4.h"
+#include "ops/weight_only.h"
 
 namespace octensor::bind {
 namespace {
@@ -38,10 +38,12 @@ std::unique_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_feat
       float_vector("linear_int4", "bias", bias));
 }
 
-py::array linear_int4(const py::array& x, const PackedInt4Linear& packed, bool relu) {
+// A float32 result [..., N] of input [..., K], computed by `run(view, out)`.
+template <class Packed, class F>
+py::array on_floats(const char* op, const py::array& x, const Packed& packed, F run) {
   py::array keep;
-  const ops::FloatView view = float_view("linear_int4", "input", x, keep);
-  check(!view.shape.empty() && view.shape.back() == packed.in_features(), "linear_int4: input: expected shape [..., ",
+  const ops::FloatView view = float_view(op, "input", x, keep);
+  check(!view.shape.empty() && view.shape.back() == packed.in_features(), op, ": input: expected shape [..., ",
         packed.in_features(), "] (in_features of the weight), got ", to_text(view.shape));
   Shape shape = view.shape;
   shape.back() = packed.out_features();
@@ -50,9 +52,20 @@ py::array linear_int4(const py::array& x, const PackedInt4Linear& packed, bool r
   {
     py::gil_scoped_release unlocked;
     const DefaultFloatEnvironment environment;
-    ops::linear_int4(view, packed, relu, data);
+    run(view, data);
   }
   return out;
+}
+
+py::array linear_int4(const py::array& x, const PackedInt4Linear& packed, bool relu) {
+  return on_floats("linear_int4", x, packed,
+                   [&](const ops::FloatView& view, float* out) { ops::linear_int4(view, packed, relu, out); });
+}
+
+template <class Packed>
+py::array linear_weight_only(const py::array& x, const Packed& packed, bool relu) {
+  return on_floats("linear_weight_only", x, packed,
+                   [&](const ops::FloatView& view, float* out) { ops::linear_weight_only(view, packed, relu, out); });
 }
 
 }  // namespace
@@ -89,6 +102,19 @@ Raises
 ------
 ValueError
     Where the input holds NaN or an infinity, or shapes do not fit.)");
+  py::class_<PackedWeightOnly>(m, "PackedWeightOnly",
+                               "A linear layer's 8-bit weight [N, K] made ready for float activations.")
+      .def(py::init([](const QTensor& weight, const py::object& bias) {
+             return std::make_unique<PackedWeightOnly>(weight, float_vector("linear_weight_only", "bias", bias));
+           }),
+           py::arg("weight"), py::arg("bias"));
+  constexpr const char* kText =
+      "A linear layer on float32 input with the real values of its quantized weight, summed in one order of operations "
+      "(docs/numerics.md).";
+  m.def("linear_weight_only", &linear_weight_only<PackedWeightOnly>, py::arg("input"), py::arg("packed"),
+        py::arg("relu") = false, kText);
+  m.def("linear_weight_only", &linear_weight_only<PackedInt4Linear>, py::arg("input"), py::arg("packed"),
+        py::arg("relu") = false, kText);
 }
 
 }  // namespace octensor::bind

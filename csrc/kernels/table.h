@@ -11,6 +11,7 @@
 #include "kernels/int4.h"
 #include "kernels/pool.h"
 #include "kernels/transcendental.h"
+#include "kernels/weight_only.h"
 
 namespace octensor {
 
@@ -34,6 +35,7 @@ struct KernelTable {
   void (*lstm_cell)(const float* gates, const float* c, int64_t hidden, float* h_out, float* c_out);
   void (*gru_cell)(const float* gi, const float* gh, const float* h, int64_t hidden, float* h_out);
   void (*int4_gemm)(const Int4Args&);
+  void (*weight_only)(const WeightOnlyArgs&);
 };
 
 template <class S>
@@ -60,7 +62,8 @@ constexpr KernelTable make_table(const char* name) {
           .curve = kernels::curve<S>,
           .lstm_cell = kernels::lstm_cell<S>,
           .gru_cell = kernels::gru_cell<S>,
-          .int4_gemm = kernels::int4_gemm<S>};
+          .int4_gemm = kernels::int4_gemm<S>,
+          .weight_only = kernels::weight_only<S>};
 }
 
 }  // namespace octensor

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/threads.h"
 #include "isa/dispatch.h"
+#include "ops/float_rows.h"
 
 namespace octensor {
 namespace {
@@ -62,31 +63,30 @@ int64_t PackedInt4Linear::panel_bytes(const KernelTable& table) const {
 }
 
 StoragePtr PackedInt4Linear::panels(const KernelTable& table) const {
-  std::lock_guard lock(cache_->mutex);
-  for (auto& [key, value] : cache_->panels)
-    if (key == &table) return value;
-  const int64_t lanes = table.tile.lanes, panel = 2 * lanes, count = (n_ + panel - 1) / panel;
-  const StoragePtr storage = allocate(count * panel_bytes(table));
-  std::memset(storage.get(), 0, count * panel_bytes(table));
-  for (int64_t row = 0; row < n_; ++row) {
-    uint8_t* block = storage.get() + row / panel * panel_bytes(table);
-    const int64_t column = row % panel;
-    for (int64_t g = 0; g < groups_; ++g) {
-      const int64_t first = g * group_size_, size = std::min(group_size_, k_ - first);
-      std::memcpy(block + 4 * column, &scales_[row * groups_ + g], sizeof(float));
-      block += 4 * panel;
-      if (has_zeros()) {
-        const int32_t zero = zero_point(row, g);
-        std::memcpy(block + 4 * column, &zero, sizeof zero);
+  return cache_->get(table, [&] {
+    const int64_t lanes = table.tile.lanes, panel = 2 * lanes, count = (n_ + panel - 1) / panel;
+    const StoragePtr storage = allocate(count * panel_bytes(table));
+    std::memset(storage.get(), 0, count * panel_bytes(table));
+    for (int64_t row = 0; row < n_; ++row) {
+      uint8_t* block = storage.get() + row / panel * panel_bytes(table);
+      const int64_t column = row % panel;
+      for (int64_t g = 0; g < groups_; ++g) {
+        const int64_t first = g * group_size_, size = std::min(group_size_, k_ - first);
+        std::memcpy(block + 4 * column, &scales_[row * groups_ + g], sizeof(float));
         block += 4 * panel;
+        if (has_zeros()) {
+          const int32_t zero = zero_point(row, g);
+          std::memcpy(block + 4 * column, &zero, sizeof zero);
+          block += 4 * panel;
+        }
+        for (int64_t k = 0; k < size; ++k)
+          block[k / 8 * 4 * panel + column * 4 + k % 4] |=
+              static_cast<uint8_t>(code(row, first + k) << (k % 8 / 4 * 4));
+        block += up(size, kInt4Chunk) / 2 * panel;
       }
-      for (int64_t k = 0; k < size; ++k)
-        block[k / 8 * 4 * panel + column * 4 + k % 4] |= static_cast<uint8_t>(code(row, first + k) << (k % 8 / 4 * 4));
-      block += up(size, kInt4Chunk) / 2 * panel;
     }
-  }
-  cache_->panels.emplace_back(&table, storage);
-  return storage;
+    return storage;
+  });
 }
 
 namespace ops {
@@ -148,16 +148,8 @@ struct Int4Activations {
 }  // namespace
 
 void linear_int4(const FloatView& x, const PackedInt4Linear& packed, bool relu, float* out) {
-  const int64_t k = packed.in_features(), columns = packed.out_features(), total = count(x.shape);
-  const int64_t rows = count({x.shape.begin(), x.shape.end() - 1});
-  const Shape dense = dense_strides(x.shape, Layout::contiguous);
-  StoragePtr copy;
-  const float* values = x.data;
-  if (x.strides != dense) {
-    copy = allocate(total * sizeof(float));
-    copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, copy.get(), dense, x.shape, sizeof(float));
-    values = reinterpret_cast<const float*>(copy.get());
-  }
+  const FloatRows input(x);
+  const int64_t rows = input.rows, k = input.k, columns = packed.out_features();
   if (rows == 0 || columns == 0) return;
   const KernelTable& table = kernel_table();
   const Int4Activations a(rows, packed);
@@ -165,7 +157,8 @@ void linear_int4(const FloatView& x, const PackedInt4Linear& packed, bool relu, 
   const int threads = work < kSerialWork ? 1 : num_threads();
   const int64_t few = threads == 1 ? rows : std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(k, 1));
   parallel_for((rows + few - 1) / few, [&](int64_t task) {
-    for (int64_t row = task * few; row < std::min(rows, (task + 1) * few); ++row) a.take(table, row, values + row * k);
+    for (int64_t row = task * few; row < std::min(rows, (task + 1) * few); ++row)
+      a.take(table, row, input.values + row * k);
   });
 
   const StoragePtr panels = packed.panels(table);

@@ -12,6 +12,20 @@
 
 namespace octensor {
 
+// Packed panels by instruction set, made on first use.
+struct PanelCache {
+  std::mutex mutex;
+  std::vector<std::pair<const KernelTable*, StoragePtr>> panels;
+
+  template <class F>
+  StoragePtr get(const KernelTable& table, F make) {
+    std::lock_guard lock(mutex);
+    for (auto& [key, value] : panels)
+      if (key == &table) return value;
+    return panels.emplace_back(&table, make()).second;
+  }
+};
+
 class PackedInt4Linear {
  public:
   // `nibbles` [n][(k + 1) / 2]: two's complement, the even k in the lower half of a byte; `scales` and `zero_points`
@@ -44,11 +58,7 @@ class PackedInt4Linear {
   std::vector<int8_t> zero_points_;
   std::vector<float> bias_;
   std::vector<float> ones_;  // [n], the sums for activations of 1: what a zero point of 1 takes away
-  struct Cache {
-    std::mutex mutex;
-    std::vector<std::pair<const KernelTable*, StoragePtr>> panels;
-  };
-  std::unique_ptr<Cache> cache_ = std::make_unique<Cache>();
+  std::unique_ptr<PanelCache> cache_ = std::make_unique<PanelCache>();
 };
 
 namespace ops {
