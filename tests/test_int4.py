@@ -1,4 +1,4 @@
-"""4-bit weights and weight-only linear layers: the same bits as the oracle on every instruction set and thread count."""
+"""4-bit weights and weight-only linear layers: the same bits as the oracle on every instruction set, any threads."""
 
 from __future__ import annotations
 
