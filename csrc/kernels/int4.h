@@ -23,6 +23,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/elementwise.h"
 #include "simd/int4.h"
 
 namespace octensor {
@@ -193,6 +194,21 @@ void int4_group(int64_t rows, const int8_t* a, int64_t lda, const int32_t* terms
     int4_tile<S, Zeros, R>(a, lda, terms, head, w, size, sums, reals);
   if constexpr (R > 1)
     if (rows > 0) int4_group<S, Zeros, Weights, R - 1>(rows, a, lda, terms, head, w, size, sums, reals);
+}
+
+// Quantizes to int8 and returns the sum of the codes.
+template <class S>
+int32_t quantize_sum(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, int8_t* out) {
+  auto* codes = reinterpret_cast<uint8_t*>(out);
+  quantize<S>(x, n, scale, zero_point, lo, hi, codes);
+  typename S::I32 sums = S::set(0);
+  int64_t i = 0;
+  for (; i + S::kLanes <= n; i += S::kLanes) sums = S::add(sums, S::template load_codes<true>(codes + i));
+  int32_t lanes[S::kLanes], sum = 0;
+  S::store(lanes, sums);
+  for (int32_t lane : lanes) sum += lane;
+  for (; i < n; ++i) sum += out[i];
+  return sum;
 }
 
 // One panel's sums -> output columns [j, j + columns).

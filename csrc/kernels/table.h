@@ -34,6 +34,7 @@ struct KernelTable {
   void (*curve)(Curve which, const float* x, int64_t n, float* out);
   void (*lstm_cell)(const float* gates, const float* c, int64_t hidden, float* h_out, float* c_out);
   void (*gru_cell)(const float* gi, const float* gh, const float* h, int64_t hidden, float* h_out);
+  int32_t (*quantize_sum)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, int8_t* out);
   void (*int4_gemm)(const Int4Args&);
   void (*weight_only)(const WeightOnlyArgs&);
 };
@@ -62,6 +63,7 @@ constexpr KernelTable make_table(const char* name) {
           .curve = kernels::curve<S>,
           .lstm_cell = kernels::lstm_cell<S>,
           .gru_cell = kernels::gru_cell<S>,
+          .quantize_sum = kernels::quantize_sum<S>,
           .int4_gemm = kernels::int4_gemm<S>,
           .weight_only = kernels::weight_only<S>};
 }

@@ -92,9 +92,16 @@ StoragePtr PackedInt4Linear::panels(const KernelTable& table) const {
 namespace ops {
 namespace {
 
-constexpr int64_t kBlockBytes = 192 * 1024;  // activations of a block of rows: well inside a 512 KiB L2
-constexpr int64_t kRowStep = 12;             // a multiple of every tile's rows
+constexpr int64_t kBlockBytes = 256 * 1024;  // activations of a block of rows: half of a 512 KiB L2
+constexpr int64_t kRowStep = 12;             // a multiple of most tiles' rows
 constexpr int64_t kSerialWork = 1 << 17;     // multiply-adds below which waking a thread costs more
+
+// Rows of a block: what fits, in blocks of equal size.
+int64_t block_rows(int64_t rows, int64_t k) {
+  const int64_t fit = std::clamp(kBlockBytes / std::max<int64_t>(k, 1), kRowStep, int64_t{kInt4MaxRows});
+  const int64_t blocks = std::max<int64_t>(1, (rows + fit - 1) / fit);
+  return std::min({rows, fit, up((rows + blocks - 1) / blocks, kRowStep)});
+}
 
 // Activations in the form that the kernel reads, block of rows by block of rows.
 struct Int4Activations {
@@ -108,8 +115,7 @@ struct Int4Activations {
         padded_k(w.padded_k()),
         group_size(w.group_size()),
         groups(w.groups()),
-        block(std::min(rows, std::clamp(kBlockBytes / std::max<int64_t>(padded_k, 1) / kRowStep * kRowStep, kRowStep,
-                                        int64_t{kInt4MaxRows}))),
+        block(block_rows(rows, padded_k)),
         term_factor(w.has_zeros() ? -1 : -8),
         bytes(allocate(rows * groups * group_size)),
         terms(allocate(rows * groups * sizeof(int32_t))),
@@ -135,10 +141,8 @@ struct Int4Activations {
     for (int64_t g = 0; g < groups; ++g) {
       int8_t* to = bytes_at(first) + (g * n + at) * group_size;
       const int64_t size = std::min(group_size, k - g * group_size);
-      table.quantize(x + g * group_size, size, q->scale(), z - 128, static_cast<float>(-z), static_cast<float>(255 - z),
-                     reinterpret_cast<uint8_t*>(to));
-      int sum = 0;
-      for (int64_t i = 0; i < size; ++i) sum += to[i];
+      const int32_t sum = table.quantize_sum(x + g * group_size, size, q->scale(), z - 128, static_cast<float>(-z),
+                                             static_cast<float>(255 - z), to);
       std::memset(to + size, 0, up(size, kInt4Chunk) - size);
       terms_at(first)[g * n + at] = term_factor * sum;
     }
