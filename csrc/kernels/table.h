@@ -10,10 +10,12 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/grouped.h"
+#include "kernels/int4.h"
 #include "kernels/patches.h"
 #include "kernels/pool.h"
 #include "kernels/recurrent_cell.h"
 #include "kernels/transcendental.h"
+#include "kernels/weight_only.h"
 #include "kernels/winograd.h"
 
 namespace octensor {
@@ -49,6 +51,9 @@ struct KernelTable {
   void (*mean_pool)(const PoolRow&);
   void (*curve)(Curve which, const float* x, int64_t n, float* out);
   void (*recurrent_cell)(RecurrentCell cell, const float* gi, const float* gh, int64_t hidden, float* h, float* c);
+  int32_t (*quantize_sum)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, int8_t* out);
+  void (*int4_gemm)(const Int4Args&);
+  void (*weight_only)(const WeightOnlyArgs&);
 };
 
 template <class S, class F>
@@ -106,7 +111,10 @@ constexpr KernelTable make_table(const char* name) {
           .max_pool = kernels::max_pool<S>,
           .mean_pool = kernels::mean_pool<S>,
           .curve = kernels::curve<S>,
-          .recurrent_cell = kernels::recurrent_cell<S>};
+          .recurrent_cell = kernels::recurrent_cell<S>,
+          .quantize_sum = kernels::quantize_sum<S>,
+          .int4_gemm = kernels::int4_gemm<S>,
+          .weight_only = kernels::weight_only<S>};
 }
 
 }  // namespace octensor

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from .._C import PackedLinear, QParams, QTensor
+from .._C import PackedLinear, PackedWeightOnly, QParams, QTensor
+from ..arrays import as_array
+from ..autograd import is_grad_enabled
 from ..ops.arguments import is_int
 from ..ops.matmul import linear
+from ..tensor import Tensor
 from .module import Module
 from .weighted import WeightedLayer
 
@@ -63,10 +66,32 @@ class Linear(WeightedLayer):
     def _run_dynamic(self, x: np.ndarray, packed: PackedLinear, relu: bool) -> np.ndarray:
         return _C.linear_dynamic(x, packed, relu=relu)
 
+    def _forward_reduced(self, x: Any) -> Tensor:
+        """As the base, but 8-bit weights on float input go through a kernel that gives the same bits everywhere.
+
+        Where a gradient with respect to the input is wanted, the float op records it.
+        """
+        weight = self.weight
+        if self.stage == "dynamic" or not isinstance(weight, QTensor) or not _is_packable(weight):
+            return super()._forward_reduced(x)
+        if isinstance(x, Tensor) and x.requires_grad and is_grad_enabled():
+            output: Tensor = self._compute(x, Tensor(_C.dequantize(weight)), self.bias)
+            return output if self.activation is None else self.activation(output)
+        if self._cache is None:
+            self.__dict__["_cache"] = PackedWeightOnly(weight, None if self.bias is None else as_array(self.bias))
+        return Tensor._wrap(_C.linear_weight_only(as_array(x), self._cache, relu=self.activation is not None))
+
     def extra_repr(self) -> str:
         """Sizes and, if not float, the stage."""
         sizes = f"in_features={self.in_features}, out_features={self.out_features}"
         return f"{sizes}, bias={self.bias is not None}{self._slot_repr()}"
+
+
+def _is_packable(weight: QTensor) -> bool:
+    """Whether the integer kernels read such a weight: 8 bits, integer zero points, one scale or one per row."""
+    qparams = weight.qparams
+    integers = weight.dtype in (_C.qint8, _C.quint8) and not qparams.has_float_zero_point
+    return integers and qparams.axis in (None, 0)
 
 
 class Identity(Module):
