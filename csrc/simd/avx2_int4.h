@@ -25,7 +25,7 @@ struct Int4<Avx2> {
     return _mm256_set1_epi32(four);
   }
   static Sum first(Bytes w, Bytes a) { return _mm256_maddubs_epi16(w, a); }
-  // The addition on the accumulator's own register, as in Avx2::dot.
+  // The addition on the accumulator's own register, as in Avx2::Words::dot.
   static Sum step(Sum sum, Bytes w, Bytes a) {
     const __m256i products = _mm256_maddubs_epi16(w, a);
     asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(products));

@@ -24,7 +24,7 @@ struct Int4<Avx512Vnni> {
     return _mm512_set1_epi32(four);
   }
   static Sum first(Bytes w, Bytes a) { return step(_mm512_setzero_si512(), w, a); }
-  static Sum step(Sum sum, Bytes w, Bytes a) { return Avx512Vnni::dot(sum, w, a); }
+  static Sum step(Sum sum, Bytes w, Bytes a) { return Avx512Vnni::Bytes::dot(sum, w, a); }
   static I32 drain(I32 acc, Sum sum) { return _mm512_add_epi32(acc, sum); }
   template <int I>
   static I32 nibble(I32 x) {

@@ -13,7 +13,7 @@ struct Int4<NeonDot> : Int4<Neon> {
   using Sum = NeonDot::I32;
 
   static Sum first(Bytes w, Bytes a) { return step(NeonDot::set(0), w, a); }
-  static Sum step(Sum sum, Bytes w, Bytes a) { return NeonDot::dot(sum, w, a); }
+  static Sum step(Sum sum, Bytes w, Bytes a) { return NeonDot::Bytes::dot(sum, w, a); }
   static I32 drain(I32 acc, Sum sum) { return NeonDot::add(acc, sum); }
 };
 
