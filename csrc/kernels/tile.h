@@ -52,8 +52,9 @@ struct TileSums<S, F, 0, V> {
   [[gnu::always_inline]] void save(int32_t*, int64_t) const {}
 };
 
-// `out` may be `initial`. Weight is int8_t or, in Words, int16_t.
-template <class S, class F, int R, int V, class Weight>
+// `out` may be `initial`. Weight is int8_t or, in Words, int16_t. Weights that come from beyond the L2 cache are
+// fetched kAhead bytes before they are needed, where that is not 0: no address is read for it.
+template <class S, class F, int R, int V, class Weight, int kAhead = 0>
 void gemm_tile(const typename F::Activation* a, int64_t lda, const Weight* b, int64_t step, int64_t groups,
                const int32_t* initial, int64_t initial_stride, int32_t* out, int64_t out_stride) {
   constexpr int kVector = S::kLanes * F::kGroup;
@@ -62,6 +63,7 @@ void gemm_tile(const typename F::Activation* a, int64_t lda, const Weight* b, in
   int64_t k = 0;
   auto add_group = [&](TileSums<S, F, R, V>& sums) [[gnu::always_inline]] {
     const typename F::Wide b0 = F::load(b), b1 = V == 2 ? F::load(b + kVector) : b0;
+    if constexpr (kAhead > 0) __builtin_prefetch(reinterpret_cast<const char*>(b) + kAhead);
     b += step;
     sums.step(k, b0, b1);
     k += F::kGroup;
@@ -85,14 +87,14 @@ void gemm_tile(const typename F::Activation* a, int64_t lda, const Weight* b, in
   tile.save(out, out_stride);
 }
 
-template <class S, class F, int V, class Weight, int R = S::kRows>
+template <class S, class F, int V, class Weight, int kAhead = 0, int R = S::kRows>
 void gemm_tile_of(int rows, const typename F::Activation* a, int64_t lda, const Weight* b, int64_t step, int64_t groups,
                   const int32_t* initial, int64_t initial_stride, int32_t* out, int64_t out_stride) {
   if constexpr (R > 1)
     if (rows < R)
-      return gemm_tile_of<S, F, V, Weight, R - 1>(rows, a, lda, b, step, groups, initial, initial_stride, out,
-                                                  out_stride);
-  gemm_tile<S, F, R, V, Weight>(a, lda, b, step, groups, initial, initial_stride, out, out_stride);
+      return gemm_tile_of<S, F, V, Weight, kAhead, R - 1>(rows, a, lda, b, step, groups, initial, initial_stride, out,
+                                                          out_stride);
+  gemm_tile<S, F, R, V, Weight, kAhead>(a, lda, b, step, groups, initial, initial_stride, out, out_stride);
 }
 
 }  // namespace octensor::kernels

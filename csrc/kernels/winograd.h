@@ -63,6 +63,10 @@ void winograd_input_of(const WinogradArgs& g) {
   constexpr int kVector = S::kLanes * Words::kGroup, kIn = T::kIn;
   const auto constant = Words::set(static_cast<int16_t>(T::kConstant * T::kConstant * g.zero_point));
   uint8_t patch[kIn * kIn * kVector];
+  // Up to here a whole vector may be read, although only its first channels are the tile's.
+  const int64_t end = g.row_stride > 0 && g.column_stride > 0
+                          ? (g.height - 1) * g.row_stride + (g.width - 1) * g.column_stride + g.channels - kVector
+                          : -1;
   for (int64_t t = 0; t < g.count; ++t) {
     const WinogradPlace at = winograd_place<S, T>(g, g.first + t);
     const int64_t h = at.row - g.lead_height, w = at.column - g.lead_width;
@@ -71,18 +75,18 @@ void winograd_input_of(const WinogradArgs& g) {
     for (int64_t c = 0; c < g.channels; c += kVector) {
       const int64_t n = g.channels - c < kVector ? g.channels - c : kVector;
       int16_t* v = g.v + t * g.v_row + c;
-      if (inside && n == kVector) {
-        winograd_input_vector<S, T, Signed>(image + h * g.row_stride + w * g.column_stride + c, g.row_stride,
-                                            g.column_stride, constant, v, g.v_plane);
+      const int64_t first = h * g.row_stride + w * g.column_stride + c;
+      if (inside && (n == kVector || first + (kIn - 1) * (g.row_stride + g.column_stride) <= end)) {
+        winograd_input_vector<S, T, Signed>(image + first, g.row_stride, g.column_stride, constant, v, g.v_plane);
         continue;
       }
-      // What is not there reads as the zero point, channels past the last too: their weights are 0.
+      // Positions that are not there read as the zero point. Channels past the last are anything: their weights are 0.
       for (int i = 0; i < kIn; ++i)
         for (int j = 0; j < kIn; ++j) {
           uint8_t* to = patch + (i * kIn + j) * kVector;
           const bool valid = h + i >= 0 && h + i < g.height && w + j >= 0 && w + j < g.width;
-          const int64_t from = (h + i) * g.row_stride + (w + j) * g.column_stride + c;
-          if (valid && n == kVector) {
+          const int64_t from = first + i * g.row_stride + j * g.column_stride;
+          if (valid && (n == kVector || from <= end)) {
             __builtin_memcpy(to, image + from, kVector);
           } else {
             __builtin_memset(to, g.zero_point, kVector);
@@ -104,6 +108,7 @@ template <class S, class T, int V>
 void winograd_products(const WinogradArgs& g, int64_t panel, int64_t part) {
   using Words = typename S::Words;
   constexpr int kStep = S::kPanel * Words::kGroup, kProducts = T::kIn * T::kIn;
+  constexpr int kAhead = 8192;  // a wide layer's weights are larger than any L2 cache
   const int64_t from = part * g.part_groups;
   const int64_t groups = g.groups - from < g.part_groups ? g.groups - from : g.part_groups;
   const int64_t tiles = (g.count + S::kRows - 1) / S::kRows;
@@ -113,30 +118,34 @@ void winograd_products(const WinogradArgs& g, int64_t panel, int64_t part) {
     int32_t* m = g.m + (part * kProducts + p) * g.m_plane;
     for (int64_t i = 0, left = tiles; left > 0; --left) {
       const int64_t rows = (g.count - i + left - 1) / left;
-      gemm_tile_of<S, Words, V, int16_t>(static_cast<int>(rows), v + i * g.v_row, g.v_row, u, kStep, groups, nullptr, 0,
-                                         m + i * S::kPanel, S::kPanel);
+      gemm_tile_of<S, Words, V, int16_t, kAhead>(static_cast<int>(rows), v + i * g.v_row, g.v_row, u, kStep, groups,
+                                                 nullptr, 0, m + i * S::kPanel, S::kPanel);
       i += rows;
     }
   }
 }
 
-// One vector of output channels of one tile: sums[kOut * kOut], rows kPanel apart, become acc - centre, or grow by it.
-template <class S, class T, bool Add>
-void winograd_output_vector(const int32_t* m, int64_t plane, typename S::I32 centre, int32_t* sums) {
+// One panel of one tile: sums[kOut * kOut], rows kPanel apart, become acc - centre, or grow by it. All vectors take
+// the first step before any takes the second, whose operands have left the store buffers by then.
+template <class S, class T, int V, bool Add>
+void winograd_output_panel(const int32_t* m, int64_t plane, const int32_t* centre, int32_t* sums) {
   constexpr int kLanes = S::kLanes, kIn = T::kIn, kOut = T::kOut;
-  alignas(64) int32_t half[kOut * kIn * kLanes];
-  for (int j = 0; j < kIn; ++j)
-    T::template output<S>([&](int i) { return S::load(m + (i * kIn + j) * plane); },
-                          [&](int p, auto x) { S::store(half + (p * kIn + j) * kLanes, x); });
-  const typename S::I32 shifted = S::template shift_left<T::kShift>(centre);
-  for (int p = 0; p < kOut; ++p)
-    T::template output<S>([&](int j) { return S::load(half + (p * kIn + j) * kLanes); },
-                          [&](int q, auto x) {
-                            int32_t* to = sums + (p * kOut + q) * S::kPanel;
-                            const auto lifted = T::kShift > 2 ? S::mul(x, S::set(T::factor(p, q))) : x;
-                            const auto sum = S::template shift_right<T::kShift>(S::sub(lifted, shifted));
-                            S::store(to, Add ? S::add(S::load(to), sum) : sum);
-                          });
+  alignas(64) int32_t half[V * kOut * kIn * kLanes];
+  for (int v = 0; v < V; ++v)
+    for (int j = 0; j < kIn; ++j)
+      T::template output<S>([&](int i) { return S::load(m + (i * kIn + j) * plane + v * kLanes); },
+                            [&](int p, auto x) { S::store(half + ((v * kOut + p) * kIn + j) * kLanes, x); });
+  for (int v = 0; v < V; ++v) {
+    const typename S::I32 shifted = S::template shift_left<T::kShift>(S::load(centre + v * kLanes));
+    for (int p = 0; p < kOut; ++p)
+      T::template output<S>([&](int j) { return S::load(half + ((v * kOut + p) * kIn + j) * kLanes); },
+                            [&](int q, auto x) {
+                              int32_t* to = sums + (p * kOut + q) * S::kPanel + v * kLanes;
+                              const auto lifted = T::kShift > 2 ? S::mul(x, S::set(T::factor(p, q))) : x;
+                              const auto sum = S::template shift_right<T::kShift>(S::sub(lifted, shifted));
+                              S::store(to, Add ? S::add(S::load(to), sum) : sum);
+                            });
+  }
 }
 
 // One panel of one tile: sums -> codes, where the output has such positions and channels.
@@ -166,26 +175,28 @@ void winograd_store(const WinogradArgs& g, const WinogradPlace& at, const int32_
     }
 }
 
+// One panel of all tiles, V vectors of output channels.
+template <class S, class T, int V>
+void winograd_panel(const WinogradArgs& g, int64_t j, int64_t columns) {
+  constexpr int kProducts = T::kIn * T::kIn;
+  alignas(64) int32_t sums[T::kOut * T::kOut * S::kPanel] = {};  // with V = 1 half of them stay unused
+  for (int64_t part = 0; part < g.parts; ++part) winograd_products<S, T, V>(g, j / S::kPanel, part);
+  for (int64_t t = 0; t < g.count; ++t) {
+    for (int64_t part = 0; part < g.parts; ++part) {
+      const int32_t* m = g.m + part * kProducts * g.m_plane + t * S::kPanel;
+      const int32_t* centre = g.centre + part * g.centre_stride + j;
+      part ? winograd_output_panel<S, T, V, true>(m, g.m_plane, centre, sums)
+           : winograd_output_panel<S, T, V, false>(m, g.m_plane, centre, sums);
+    }
+    winograd_store<S, T>(g, winograd_place<S, T>(g, g.first + t), sums, j, columns);
+  }
+}
+
 template <class S, class T>
 void winograd_output(const WinogradArgs& g) {
-  constexpr int kLanes = S::kLanes, kProducts = T::kIn * T::kIn;
-  alignas(64) int32_t sums[T::kOut * T::kOut * S::kPanel] = {};
   for (int64_t j = 0; j < g.columns; j += S::kPanel) {
     const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
-    const int vectors = columns > kLanes ? 2 : 1;
-    for (int64_t part = 0; part < g.parts; ++part)
-      vectors == 2 ? winograd_products<S, T, 2>(g, j / S::kPanel, part)
-                   : winograd_products<S, T, 1>(g, j / S::kPanel, part);
-    for (int64_t t = 0; t < g.count; ++t) {
-      for (int v = 0; v < vectors; ++v)
-        for (int64_t part = 0; part < g.parts; ++part) {
-          const int32_t* m = g.m + part * kProducts * g.m_plane + t * S::kPanel + v * kLanes;
-          const auto centre = S::load(g.centre + part * g.centre_stride + j + v * kLanes);
-          part ? winograd_output_vector<S, T, true>(m, g.m_plane, centre, sums + v * kLanes)
-               : winograd_output_vector<S, T, false>(m, g.m_plane, centre, sums + v * kLanes);
-        }
-      winograd_store<S, T>(g, winograd_place<S, T>(g, g.first + t), sums, j, columns);
-    }
+    columns > S::kLanes ? winograd_panel<S, T, 2>(g, j, columns) : winograd_panel<S, T, 1>(g, j, columns);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "ops/conv_choice.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "core/check.h"
@@ -11,24 +12,36 @@ constexpr const char* kNames[] = {"direct", "winograd2", "winograd4"};
 constexpr int kAuto = -1;
 std::atomic<int> preferred{kAuto};
 
-// Costs are counted in multiply-adds of the 16-bit register tile, the unit that Winograd's products take. Measured
-// with tests' and bench's shapes on AVX2 and AVX-512 VNNI; only ratios matter.
+// Costs are counted in multiply-adds of the 16-bit register tile, the unit of Winograd's products: only their ratios
+// matter. Measured on AVX2 and AVX-512 VNNI.
+constexpr double kDirectOutput = 1000;  // a direct convolution's patch, per output position
+constexpr int64_t kCached = 4 << 20;    // weights up to this size wait in a cache ...
+constexpr double kFetched = 6;          // ... each byte beyond costs its way from memory
+constexpr int64_t kFullTiles = 4;       // fewer rows leave the register tile's multipliers idle
+
 struct Transform {
   int64_t out, products;  // outputs per tile and axis, products per tile
-  double input, output;   // per tile and input channel; per tile, output channel and part
+  double input, output;   // transforms per tile and input channel; per tile, output channel and part
 };
-constexpr Transform kTile2{2, 16, 80, 200}, kTile4{4, 36, 180, 480};
+constexpr Transform kTile2{2, 16, 70, 132}, kTile4{4, 36, 205, 440};
 
-double winograd_cost(const ConvWork& w, const Transform& t, int parts) {
-  const double tiles = double(w.images) * double((w.height + t.out - 1) / t.out * ((w.width + t.out - 1) / t.out));
-  return tiles * (double(t.products) * double(w.in) * double(w.out) + t.input * double(w.in) +
-                  t.output * parts * double(w.out));
+int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+double fetched(double bytes) { return kFetched * std::max(0.0, bytes - double{kCached}); }
+
+double winograd_cost(const ConvWork& w, const KernelTable& table, const Transform& t, int parts) {
+  const int64_t tiles = w.images * (round_up(w.height, t.out) / t.out) * (round_up(w.width, t.out) / t.out);
+  const double in = double(round_up(w.in, table.winograd4.vector)), out = double(round_up(w.out, table.tile.lanes));
+  const double products = double(t.products) * double(w.in) * out;
+  return double(std::max(tiles, kFullTiles)) * products + double(tiles) * (t.input * in + t.output * parts * out) +
+         fetched(2 * products);
 }
 
-// Products of bytes do twice the multiply-adds per instruction.
-double direct_cost(const ConvWork& w, const GemmTile& tile) {
-  return double(w.images) * double(w.height * w.width) * 9 * double(w.in) * double(w.out) /
-         (tile.activation == 1 ? 2.0 : 1.0);
+// An instruction takes `tile.group` multiply-adds per lane where Winograd's takes `winograd4.group`.
+double direct_cost(const ConvWork& w, const KernelTable& table) {
+  const double products = 9 * double(w.in) * double(w.out);
+  return double(w.images) * double(w.height * w.width) *
+             (1.1 * products * table.winograd4.group / table.tile.group + kDirectOutput) +
+         fetched(products);
 }
 
 }  // namespace
@@ -38,14 +51,14 @@ std::string name_of(const ConvChoice& choice) {
   return choice.parts > 1 ? text(name, "/", choice.parts) : name;
 }
 
-ConvChoice choose_conv(const ConvWork& w, const GemmTile& tile) {
+ConvChoice choose_conv(const ConvWork& w, const KernelTable& table) {
   const int forced = preferred.load(std::memory_order_relaxed);
   const bool free = forced == kAuto;
   ConvChoice best{ConvAlgorithm::direct, 1};
-  double least = direct_cost(w, tile);
+  double least = direct_cost(w, table);
   const auto consider = [&](ConvAlgorithm algorithm, const Transform& t, int parts) {
     if (!w.winograd || parts == 0 || !(free || forced == static_cast<int>(algorithm))) return;
-    const double cost = winograd_cost(w, t, parts);
+    const double cost = winograd_cost(w, table, t, parts);
     if (free && cost >= least) return;
     best = {algorithm, parts};
     least = cost;

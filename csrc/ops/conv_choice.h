@@ -1,7 +1,6 @@
 // Which algorithm a convolution takes: one pure function of its shape, the instruction set and what packing proved
 // about the weights. It never changes a result.
 #pragma once
-#include <optional>
 #include <string>
 
 #include "kernels/table.h"
@@ -24,7 +23,7 @@ struct ConvWork {
   int parts2, parts4;             // parts of the input channels that are exact (ops/winograd.h); 0: not exact
 };
 
-ConvChoice choose_conv(const ConvWork& work, const GemmTile& tile);
+ConvChoice choose_conv(const ConvWork& work, const KernelTable& table);
 
 // For tests and measurements: prefer one algorithm wherever it applies and is exact; "auto" takes the choice above.
 void set_conv_algorithm(const std::string& name);

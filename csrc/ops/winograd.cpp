@@ -123,7 +123,7 @@ ConvChoice algorithm_of(const PackedConv& w, int64_t batch, const Triple& size, 
     work.parts2 = proof->parts2;
     work.parts4 = proof->parts4;
   }
-  return choose_conv(work, table.tile);
+  return choose_conv(work, table);
 }
 
 void winograd(const Geometry& g, const KernelTable& table, const ConvChoice& choice, const Epilogue& epilogue,
