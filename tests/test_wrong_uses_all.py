@@ -268,6 +268,13 @@ OPS = [
     ("Q.linear_prepack_fp16(w, None)", T, "linear_prepack_fp16"),
     ("Q.linear_unpack_fp16(packed)", T, "linear_unpack_fp16"),
     ("Q.linear_dynamic_fp16(v, packed)", T, "linear_dynamic_fp16"),
+    ("Q.Int4Weight(v, v)", T, "codes: expected integers"),
+    ("Q.linear_prepack_int4(w)", T, "linear_prepack_int4: weight"),
+    ("Q.linear_dynamic_int4(v, packed)", T, "linear_dynamic_int4: packed"),
+    ("Q.linear_relu_dynamic_int4(v, packed)", T, "linear_relu_dynamic_int4: packed"),
+    ("Q.linear_prepack_weight_only(v)", T, "linear_prepack_weight_only"),
+    ("Q.linear_weight_only(v, packed)", T, "linear_weight_only: packed"),
+    ("Q.linear_relu_weight_only(v, packed)", T, "linear_relu_weight_only: packed"),
 ]
 
 ROWS_AND_CELLS = [
