@@ -11,7 +11,9 @@
 #   make test-sanitize  run the suite on a build with the address and undefined-behaviour sanitizers
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
 #   make coverage       write docs/coverage.md anew from the tests' marks
-#   make bench          bench/gemm.py
+#   make bench          octensor bench, beside other runtimes    (BENCH_ARGS="conv --threads 1,2 --json out.json")
+#   make performance    measure everything, write the tables of docs/performance.md anew
+#   make bench-tiles    the innermost loops alone, under Google Benchmark  (BENCH_ARGS="--benchmark_filter=avx2")
 #   make clean          remove all of the above
 #
 # OCTENSOR_TEST_PROFILE=default|thorough|emulated chooses how many examples the property tests draw.
@@ -23,9 +25,9 @@ BENCH_ARGS ?=
 
 # What a wheel is made of: touching any of these builds it anew (incrementally).
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
-CPP := $(shell find csrc -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
+CPP := $(shell find csrc bench python -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench lint format stubs clean
+.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench performance bench-tiles lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -75,8 +77,25 @@ parity: .venv/parity/installed
 coverage: .venv/test/installed
 	.venv/test/bin/python scripts/coverage.py
 
-bench: .venv/bench/installed
-	.venv/bench/bin/python bench/gemm.py $(BENCH_ARGS)
+BENCH := OCTENSOR_BENCH_CACHE=$(CURDIR)/build/bench .venv/peers/bin/octensor bench
+bench: .venv/peers/installed
+	$(BENCH) $(BENCH_ARGS)
+
+# In parts, so that one that fails leaves the others.
+PERFORMANCE := gemm conv depthwise grouped dynamic lstm elementwise pool int4 network
+performance: .venv/peers/installed
+	mkdir -p build/performance
+	for group in $(PERFORMANCE); do \
+	  $(BENCH) $$group --isa avx2 --threads 1,2 --json build/performance/$$group.json || exit 1; \
+	done
+	.venv/peers/bin/python scripts/performance.py $(PERFORMANCE:%=build/performance/%.json)
+
+bench-tiles: .venv/test/ready
+	.venv/test/bin/cmake -S . -B build/tiles -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/test/bin/ninja \
+	  -DPython_EXECUTABLE=$(CURDIR)/.venv/test/bin/python -DOCTENSOR_BENCH=ON \
+	  -Dpybind11_DIR=$$(.venv/test/bin/python -m pybind11 --cmakedir)
+	.venv/test/bin/ninja -C build/tiles octensor_tiles
+	build/tiles/bench/octensor_tiles $(BENCH_ARGS)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .

@@ -242,8 +242,13 @@ def dynamic_qparams(lo: float, hi: float, reduce_range: bool = False) -> Q:
     return Q(np.empty(0), np.float32(s), int(np.rint(np.clip(z, 0, qmax))), "quint8")
 
 
-def linear_dynamic(x: Array, w: Q, bias: Array | None, reduce_range: bool = False) -> Array:
-    """Quantize x by its own range, multiply exactly, return to float32."""
+def linear_dynamic(x: Array, w: Q, bias: Array | None, reduce_range: bool = False, per_row: bool = False) -> Array:
+    """Quantize x by its own range, or each row by its own, multiply exactly, return to float32."""
+    if per_row:
+        rows = [
+            linear_dynamic(row, w, bias, reduce_range) for row in x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])
+        ]
+        return np.array(rows, np.float32).reshape(*x.shape[:-1], len(w.codes))
     p = dynamic_qparams(x.min(initial=0), x.max(initial=0), reduce_range)
     q = p._replace(codes=quantize(x, p.scale, p.zero_point, "quint8"))
     acc = q.centred @ w.centred.T

@@ -95,10 +95,8 @@ def run(kind: str, x: np.ndarray, hx: list[np.ndarray], cells: list[Weights], la
             out = np.zeros((T, N, H), F32)
             for t in range(T) if side == 0 else range(T - 1, -1, -1):
                 gh = oracle_ops.linear_dynamic(states[0], w.plain[1], w.bias[1])
-                if kind == "lstm":  # the same gates; what is checked here is who feeds whom
-                    states = list(_C.lstm_cell(gi[t] + gh, states[1]))
-                else:
-                    states = [_C.gru_cell(gi[t], gh, states[0])]
+                # the same gates; what is checked here is who feeds whom
+                states = list(_C.recurrent_step(kind, gi[t], gh, tuple(states)))
                 out[t] = states[0]
             outputs.append(out)
             ends.append(states)

@@ -151,7 +151,7 @@ RANKS = [
     {"quantization", "ao", "nn.views", "nn.quantized", "nn.qat", "nn.intrinsic", "nn.quantizable"},
     {"graph", "program"},
     {"io", "onnx", "torch"},
-    {"", "cli", "__main__"},  # octensor/__init__.py gathers everything
+    {"", "bench", "cli", "__main__"},  # octensor/__init__.py gathers everything
 ]
 
 

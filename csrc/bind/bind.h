@@ -17,6 +17,7 @@ namespace py = pybind11;
 void bind_dtype(py::module_& m);
 void bind_qtensor(py::module_& m);
 void bind_ops(py::module_& m);
+void bind_recurrent(py::module_& m);
 void bind_runtime(py::module_& m);
 
 // Every op runs like this: other Python threads may go on, and the caller's rounding mode is not ours.
@@ -33,8 +34,6 @@ inline bool has_dtype(const py::array& array, const py::dtype& t) {
   const py::dtype own = array.dtype();
   return own.is(t) || (own.num() == t.num() && own.byteorder() == t.byteorder());
 }
-// Throws unless has_dtype. The text of a dtype is made only where it is needed: it costs more than a small op.
-void check_dtype(const char* op, const char* argument, const py::array& array, const py::dtype& t);
 
 // A float32 array for a result, uninitialised; strides in elements. Large ones live in Storage, whose blocks are
 // reused.
@@ -45,7 +44,9 @@ py::array as_array(const QTensor& q, bool writable = false);
 // A tensor over the array's memory, which it keeps alive. TypeError unless the array has the dtype's
 // storage type.
 QTensor from_array(const char* op, const py::array& array, QParamsPtr qparams);
-// TypeError unless float32. `keep` receives an aligned copy where the array cannot be read as it is.
+// TypeError unless float32. (Not a plain check(): the text of a dtype is made by Python code, microseconds of it.)
+void check_floats(const char* op, const char* argument, const py::array& array);
+// The same, as a view. `keep` receives an aligned copy where the array cannot be read as it is.
 ops::FloatView float_view(const char* op, const char* argument, const py::array& array, py::array& keep);
 // A tuple or list of integers; `where` starts error messages.
 std::vector<int64_t> integers(const std::string& where, const py::object& values);

@@ -82,11 +82,12 @@ py::array matmul_integer(const py::array& a, const py::array& b, const py::objec
   return out;
 }
 
-py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool reduce_range, bool relu) {
+py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool reduce_range, bool relu, bool per_row) {
   py::array keep;
   const ops::FloatView view = float_view("linear_dynamic", "input", x, keep);
-  check(!view.shape.empty() && view.shape.back() == packed.matrix().k, "linear_dynamic: input: expected shape [..., ",
-        packed.matrix().k, "] (in_features of the weight), got ", to_text(view.shape));
+  if (view.shape.empty() || view.shape.back() != packed.matrix().k)
+    check(false, "linear_dynamic: input: expected shape [..., ", packed.matrix().k,
+          "] (in_features of the weight), got ", to_text(view.shape));
   Shape shape = view.shape;
   shape.back() = packed.matrix().columns;
   py::array out = float_result(shape, dense_strides(shape, Layout::contiguous));
@@ -94,66 +95,7 @@ py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool re
   {
     py::gil_scoped_release unlocked;
     const DefaultFloatEnvironment environment;
-    ops::linear_dynamic(view, packed, reduce_range, relu, data);
-  }
-  return out;
-}
-
-// A dense float32 array of the given shape, or an error that names it.
-py::array dense_floats(const char* op, const char* argument, const py::array& array, const Shape& shape) {
-  check_dtype(op, argument, array, py::dtype::of<float>());
-  const Shape got(array.shape(), array.shape() + array.ndim());
-  check(got == shape, op, ": ", argument, ": expected shape ", to_text(shape), ", got ", to_text(got));
-  return py::array::ensure(array, py::array::c_style);
-}
-
-py::array curve(Curve which, const py::array& x) {
-  const Shape shape(x.shape(), x.shape() + x.ndim());
-  const py::array dense = dense_floats("curve", "input", x, shape);
-  py::array_t<float> out(shape);
-  const auto* from = static_cast<const float*>(dense.data());
-  float* to = out.mutable_data();
-  const int64_t n = out.size();
-  {
-    py::gil_scoped_release unlocked;
-    const DefaultFloatEnvironment environment;
-    kernel_table().curve(which, from, n, to);
-  }
-  return out;
-}
-
-py::tuple lstm_cell(const py::array& gates, const py::array& c) {
-  check(c.ndim() == 2, "lstm_cell: c: expected shape [N, H], got ", c.ndim(), " dimensions");
-  const int64_t n = c.shape(0), hidden = c.shape(1);
-  const py::array g = dense_floats("lstm_cell", "gates", gates, {n, 4 * hidden});
-  const py::array state = dense_floats("lstm_cell", "c", c, {n, hidden});
-  py::array_t<float> h_out(Shape{n, hidden}), c_out(Shape{n, hidden});
-  const auto *gate = static_cast<const float*>(g.data()), *before = static_cast<const float*>(state.data());
-  float *h = h_out.mutable_data(), *after = c_out.mutable_data();
-  {
-    py::gil_scoped_release unlocked;
-    const DefaultFloatEnvironment environment;
-    for (int64_t i = 0; i < n * hidden; i += hidden)
-      kernel_table().lstm_cell(gate + 4 * i, before + i, hidden, h + i, after + i);
-  }
-  return py::make_tuple(h_out, c_out);
-}
-
-py::array gru_cell(const py::array& gi, const py::array& gh, const py::array& h) {
-  check(h.ndim() == 2, "gru_cell: h: expected shape [N, H], got ", h.ndim(), " dimensions");
-  const int64_t n = h.shape(0), hidden = h.shape(1);
-  const py::array x = dense_floats("gru_cell", "gi", gi, {n, 3 * hidden});
-  const py::array y = dense_floats("gru_cell", "gh", gh, {n, 3 * hidden});
-  const py::array state = dense_floats("gru_cell", "h", h, {n, hidden});
-  py::array_t<float> out(Shape{n, hidden});
-  const auto *input = static_cast<const float*>(x.data()), *hidden_part = static_cast<const float*>(y.data()),
-             *before = static_cast<const float*>(state.data());
-  float* after = out.mutable_data();
-  {
-    py::gil_scoped_release unlocked;
-    const DefaultFloatEnvironment environment;
-    for (int64_t i = 0; i < n * hidden; i += hidden)
-      kernel_table().gru_cell(input + 3 * i, hidden_part + 3 * i, before + i, hidden, after + i);
+    ops::linear_dynamic(view, packed, {reduce_range, relu, per_row}, data);
   }
   return out;
 }
@@ -173,14 +115,13 @@ void bind_packed(py::class_<Packed>& c) {
 
 }  // namespace
 
-void check_dtype(const char* op, const char* argument, const py::array& array, const py::dtype& t) {
-  if (!has_dtype(array, t))
-    throw TypeError(text(op, ": ", argument, ": expected ", std::string(py::str(t)), ", got ",
-                         std::string(py::str(array.dtype()))));
+void check_floats(const char* op, const char* argument, const py::array& array) {
+  if (!py::isinstance<py::array_t<float>>(array))
+    check<TypeError>(false, op, ": ", argument, ": expected float32, got ", std::string(py::str(array.dtype())));
 }
 
 ops::FloatView float_view(const char* op, const char* argument, const py::array& array, py::array& keep) {
-  check_dtype(op, argument, array, py::dtype::of<float>());
+  check_floats(op, argument, array);
   constexpr py::ssize_t item = sizeof(float);
   keep = array;
   bool readable = reinterpret_cast<uintptr_t>(keep.data()) % item == 0;
@@ -272,11 +213,11 @@ ValueError
       "``x [..., K]`` times the weight transposed, plus bias, requantized; see docs/numerics.md.");
 
   m.def("linear_dynamic", &linear_dynamic, py::arg("input"), py::arg("packed"), py::arg("reduce_range") = false,
-        py::arg("relu") = false,
+        py::arg("relu") = false, py::arg("per_row") = false,
         R"(A linear layer on float32 input, quantized on the fly.
 
-The whole input is quantized to quint8 with the parameters that :func:`choose_qparams` gives for its range; the
-result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
+The whole input, or with per_row each row of K values, is quantized to quint8 with the parameters that
+:func:`choose_qparams` gives for its range; the result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
 
 Raises
 ------
@@ -289,20 +230,6 @@ ValueError
       },
       py::arg("lo"), py::arg("hi"), py::arg("dtype"), py::arg("reduce_range") = false, Unlocked(),
       "Parameters of an 8-bit dtype for values in [lo, hi], as dynamic quantization chooses them.");
-
-  m.def(
-      "exp", [](const py::array& x) { return curve(Curve::exp, x); }, py::arg("input"),
-      "exp of float32 numbers, the same bits on every CPU.");
-  m.def(
-      "sigmoid", [](const py::array& x) { return curve(Curve::sigmoid, x); }, py::arg("input"),
-      "1 / (1 + exp(-x)) of float32 numbers, the same bits on every CPU.");
-  m.def(
-      "tanh", [](const py::array& x) { return curve(Curve::tanh, x); }, py::arg("input"),
-      "tanh of float32 numbers, the same bits on every CPU.");
-  m.def("lstm_cell", &lstm_cell, py::arg("gates"), py::arg("c"),
-        "One LSTM step from its gates [N, 4H] (i, f, g, o before their nonlinearity) and cell state [N, H]: (h, c).");
-  m.def("gru_cell", &gru_cell, py::arg("gi"), py::arg("gh"), py::arg("h"),
-        "One GRU step from the input's and the hidden state's parts [N, 3H] (r, z, n) and the state [N, H].");
 
   using Object = const py::object&;
   auto conv = py::class_<PackedConv>(m, "PackedConv",
@@ -335,7 +262,10 @@ ValueError
                     "One value per spatial axis; empty unless transposed.")
       .def_readonly("dilation", &PackedConv::dilation, "One value per spatial axis.")
       .def_readonly("groups", &PackedConv::groups, "Number of groups.")
-      .def_readonly("is_transposed", &PackedConv::is_transposed, "Whether this is a transposed convolution.");
+      .def_readonly("is_transposed", &PackedConv::is_transposed, "Whether this is a transposed convolution.")
+      .def("algorithm", &ops::conv_algorithm, py::arg("input_shape"),
+           "Which algorithm a dense convolution of this input takes now: direct, winograd2 or winograd4, the "
+           "latter as winograd4/2 where the input channels are summed in two parts.");
   m.def(
       "conv", [](const QTensor& x, const PackedConv& w, QParamsArg q, bool relu) { return ops::conv(x, w, q, relu); },
       py::arg("input"), py::arg("packed"), py::arg("qparams").none(false), py::arg("relu") = false, Unlocked(),

@@ -3,6 +3,7 @@
 #include "core/threads.h"
 #include "isa/cpu.h"
 #include "isa/dispatch.h"
+#include "ops/conv_choice.h"
 
 namespace octensor::bind {
 
@@ -21,6 +22,9 @@ void bind_runtime(py::module_& m) {
   m.def("get_isa", [] { return std::string(kernel_table().name); }, "The instruction set whose kernels run.");
   m.def("set_isa", &set_isa, py::arg("name"),
         "Choose the instruction set whose kernels run, for the whole process. Results do not depend on it.");
+  m.def("set_conv_algorithm", &ops::set_conv_algorithm, py::arg("name"),
+        "Prefer direct, winograd2 or winograd4 wherever it applies and is exact; auto chooses by shape. For tests and "
+        "measurements: results do not depend on it.");
   m.def(
       "cpu_features",
       [] {

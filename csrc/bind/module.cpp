@@ -19,5 +19,6 @@ PYBIND11_MODULE(_C, m) {
   bind::bind_dtype(m);
   bind::bind_qtensor(m);
   bind::bind_ops(m);
+  bind::bind_recurrent(m);
   bind::bind_runtime(m);
 }

@@ -26,10 +26,8 @@ std::string to_text(const Shape& shape) {
 int64_t count(const Shape& shape) {
   int64_t n = 1;
   for (int64_t d : shape)
-    check(d >= 0 && !__builtin_mul_overflow(n, d, &n) && n < (int64_t{1} << 62),
-          "shape: expected sizes of at least 0 "
-          "whose product stays below 2**62, got ",
-          to_text(shape));
+    if (d < 0 || __builtin_mul_overflow(n, d, &n) || n >= (int64_t{1} << 62))
+      check(false, "shape: expected sizes of at least 0 whose product stays below 2**62, got ", to_text(shape));
   return n;
 }
 

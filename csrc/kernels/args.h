@@ -6,16 +6,19 @@ namespace octensor {
 
 // The shape of an instruction set's GEMM tile, which fixes the layout of packed weights:
 //   packed[panel][group][column][g] = w[group * kGroup + g][panel * panel_columns + column]
-// padded with zeros to whole panels and whole groups.
+// padded with zeros to whole panels and whole groups; with `mixed` blocks, each block's groups are in the order
+// of GemmArgs.order (kernels/gemm_mixed.h).
 struct GemmTile {
   int rows, panel, group, lanes;
   int activation;     // bytes of a packed activation: 2, code minus zero point; 1, the code itself ...
   bool signed_bytes;  // ... as int8 or as uint8 (simd/scalar.h)
+  int mixed_block;    // groups per block of the mixed GEMM, whose activations are interleaved; 0: not mixed
 };
 
 // int32 accumulator -> 8-bit code, per output channel c:
 //   clamp(round_half_even(float(acc + bias[c]) * multiplier[c]), lo, hi) + zero_point
 // lo and hi are the output bounds minus the zero point, so that clamping happens before the addition.
+// bias and multiplier can be read for a whole vector from any channel on.
 struct Requantize {
   const int32_t* bias;
   const float* multiplier;
@@ -23,24 +26,38 @@ struct Requantize {
   int32_t zero_point;
 };
 
+// int32 sum -> float, for row i and column c:
+//   y = float(sum - row_zero[i] * column_sum[c]) * (row_scale[i] * column_scale[c]) + bias[c]
+// every operation rounded once, the subtraction modulo 2^32.
+struct RealEpilogue {
+  const float* column_scale;
+  const float* bias;  // null: none
+  const float* row_scale;
+  const int32_t* row_zero;    // zero points that packing left in the rows; null: none
+  const int32_t* column_sum;  // sum over k of the weights less their zero point, with row_zero
+  bool relu;                  // reals below 0 become 0
+};
+
 // One block of rows times all panels of one weight matrix.
 struct GemmArgs {
-  const void* a;  // rows x k packed activations; row stride lda, k padded to whole groups
+  const void* a;  // rows x k packed activations; row stride lda (bytes, when interleaved), k padded to whole groups
   int64_t rows, lda;
   const int8_t* b;  // packed panels, first column first
   int64_t columns;  // valid columns from b's first panel on
   int64_t groups;   // k / kGroup, rounded up
+  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 4, and the
+  // number of safe groups of every block.
+  const uint16_t *order, *safe_groups;
   // Weight zero points: subtracts row_sums[i] * weight_zero[j]; both null when all are zero.
   const int32_t* row_sums;
   const int32_t* weight_zero;
   const int32_t* column_offset;  // added to every sum of a column, padded to whole panels; null: zeros
   Requantize requantize;         // used when `codes` is set; pointers at b's first column
-  // Out, row stride ldc. One of: 8-bit codes, the int32 sums themselves, or reals sum * multiplier + bias.
+  // Out, row stride ldc. One of: 8-bit codes, the int32 sums themselves, or reals.
   uint8_t* codes;
   int32_t* sums;
   float* reals;
-  const float* real_multiplier;  // per column, with `reals`
-  const float* real_bias;        // per column, or null
+  RealEpilogue real;  // used when `reals` is set; pointers at b's first column and a's first row
   int64_t ldc;
   int32_t* scratch;  // at least rows * panel int32
 };
@@ -56,6 +73,73 @@ struct DepthwiseArgs {
   Requantize requantize;  // bias already holds -zero_point * sum of weights
   uint8_t* out;           // [pixels], row stride out_stride
   int64_t out_stride;
+};
+
+// Rows that are made of runs of codes, all of one length (kernels/patches.h).
+struct PatchRun {
+  const uint8_t* from;  // of the first row
+  int64_t advance;      // bytes to the next row's
+};
+struct RunArgs {
+  const PatchRun* runs;
+  int64_t count, length, rows;
+  bool is_signed;
+  int32_t zero_point;
+  void* out;  // packed as pack_codes packs, the rows row_bytes apart
+  int64_t row_bytes;
+};
+
+// Input positions of a grouped convolution, laid out for the lanes of one vector of output channels, in `steps` steps
+// of input channels.
+struct SpreadArgs {
+  const uint8_t* codes;  // the first position's channel 0
+  int64_t advance;       // bytes to the next position
+  int64_t positions, steps;
+  const uint8_t* last;     // positions up to this address may be read in windows
+  const int32_t* windows;  // per step and 16 values of a vector: where the 16 bytes begin that hold them ...
+  const uint8_t* index;    // ... and per value, padded to 16, which of those it is
+  const int32_t* offsets;  // per step and value: which byte of the position it is
+  bool is_signed;
+  int32_t zero_point;
+  void* out;      // per step the positions' vectors ...
+  int64_t plane;  // ... and so many vectors from one step to the next
+};
+
+// One run of output positions of a grouped convolution, one vector of output channels.
+struct GroupedArgs {
+  const void* const* sources;  // per step: the vectors of the positions that it multiplies, one after the other
+  const void* weights;         // [steps] vectors
+  int64_t steps, pixels;
+  Requantize requantize;  // of the first lane; readable for a whole vector
+  int64_t channels;       // lanes that exist
+  uint8_t* out;           // row stride out_stride
+  int64_t out_stride;
+};
+
+// Some output tiles of a 3x3 convolution by Winograd's algorithm (kernels/winograd.h). Tiles are numbered along the
+// width, then the height, then the batch. P = (outputs per tile and axis + 2)^2 products per tile; the input channels
+// are summed in `parts` parts, whose exact sums are added at the end.
+struct WinogradArgs {
+  const uint8_t* x;
+  int64_t image_stride, row_stride, column_stride;  // bytes; channels are adjacent
+  int64_t height, width, channels;
+  int64_t lead_height, lead_width;  // padding before the input
+  bool is_signed;
+  int32_t zero_point;
+  int64_t tile_rows, tile_columns;  // tiles per image
+  int64_t first, count;             // tiles of this call
+  int16_t* v;                       // transformed input: [P][v_plane], in it [count][v_row]
+  int64_t v_plane, v_row;
+  const int16_t* u;              // transformed weights: [panels][P][groups][panel][kGroup]
+  int64_t groups, part_groups;   // groups of input channels, and those of one part
+  int64_t columns;               // output channels from u's first panel on
+  const int32_t* centre;         // [parts][centre_stride]: what the middle of each sum's range is
+  int64_t parts, centre_stride;  //
+  int32_t* m;                    // scratch: [parts][P][m_plane], in it [count][panel]
+  int64_t m_plane;
+  Requantize requantize;  // bias with the centres of all parts added; vectors padded to whole panels
+  uint8_t* out;           // channels-last; the first panel's first channel
+  int64_t out_height, out_width, out_channels;
 };
 
 // codes -> float -> codes for element-wise ops.

@@ -36,29 +36,49 @@ void quantize(const float* x, int64_t n, float scale, int32_t zero_point, float 
   });
 }
 
-// Widens [lo, hi], which holds 0, to hold all of x. A NaN or infinity makes both NaN.
+// The range of what it took. A NaN may come out of fmin and fmax as either operand: poison knows of it.
+template <class S>
+struct RangeOf {
+  typename S::F32 low, high, poison;
+  [[gnu::always_inline]] void take(const float* p) {
+    const typename S::F32 v = S::fload(p);
+    low = S::fmin(low, v);
+    high = S::fmax(high, v);
+    poison = S::fadd(poison, S::fmul(v, S::fset(0.0f)));  // NaN and infinities times 0 are NaN and stay
+  }
+  [[gnu::always_inline]] void join(const RangeOf& other) {
+    low = S::fmin(low, other.low);
+    high = S::fmax(high, other.high);
+    poison = S::fadd(poison, other.poison);
+  }
+};
+
+// Widens [lo, hi], which holds 0, to hold all of x. A NaN or infinity makes both NaN. Four vectors are on the way at
+// a time, for each chain waits for its own minimum; the bound is then the three operations on the multiply ports.
 template <class S>
 void range(const float* x, int64_t n, float* lo, float* hi) {
   constexpr int kLanes = S::kLanes;
-  const typename S::F32 zero = S::fset(0.0f);
-  typename S::F32 low = S::fset(*lo), high = S::fset(*hi), poison = zero;
-  auto take = [&](const float* p) [[gnu::always_inline]] {
-    const typename S::F32 v = S::fload(p), number = S::nan_to_zero(v);
-    low = S::fmin(low, number);
-    high = S::fmax(high, number);
-    poison = S::fadd(poison, S::fmul(v, zero));  // NaN and infinities times 0 are NaN and stay
-  };
+  RangeOf<S> r0{S::fset(*lo), S::fset(*hi), S::fset(0.0f)}, r1 = r0, r2 = r0, r3 = r0;
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) take(x + i);
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    r0.take(x + i);
+    r1.take(x + i + kLanes);
+    r2.take(x + i + 2 * kLanes);
+    r3.take(x + i + 3 * kLanes);
+  }
+  for (; i + kLanes <= n; i += kLanes) r0.take(x + i);
   if (i < n) {
     float tail[kLanes] = {};
     for (int64_t t = i; t < n; ++t) tail[t - i] = x[t];
-    take(tail);
+    r1.take(tail);
   }
+  r0.join(r1);
+  r2.join(r3);
+  r0.join(r2);
   float l[kLanes], h[kLanes], p[kLanes], bad = 0.0f;
-  S::fstore(l, low);
-  S::fstore(h, high);
-  S::fstore(p, poison);
+  S::fstore(l, r0.low);
+  S::fstore(h, r0.high);
+  S::fstore(p, r0.poison);
   for (int t = 0; t < kLanes; ++t) {
     *lo = l[t] < *lo ? l[t] : *lo;
     *hi = h[t] > *hi ? h[t] : *hi;

@@ -13,32 +13,58 @@
 // because then the weights' bytes are the bound.
 #pragma once
 #include "kernels/args.h"
+#include "kernels/gemm_mixed.h"
+#include "kernels/real_epilogue.h"
 #include "kernels/requantize.h"
+#include "kernels/rounding.h"
 #include "kernels/tile.h"
 
 namespace octensor::kernels {
 
+// Codes of all rows for columns [j, j + columns) of one panel, two rows at a time.
+template <class S>
+void codes_epilogue(const GemmArgs& g, const int32_t* sums, int64_t j, int64_t columns) {
+  using Codes = typename S::Codes;
+  static_assert(Codes::kCount == 2 * S::kPanel);
+  const Requantize& r = g.requantize;
+  const Narrow<S> narrow(r.lo, r.hi, r.zero_point);
+  const int64_t second = columns > S::kLanes ? S::kLanes : 0;  // a panel of one vector has it twice
+  const typename S::F32 hi = S::fset(r.hi), m0 = S::fload(r.multiplier + j), m1 = S::fload(r.multiplier + j + second);
+  const typename S::I32 b0 = S::load(r.bias + j), b1 = S::load(r.bias + j + second);
+  auto code = [&](const int32_t* sum, typename S::I32 bias, typename S::F32 multiplier) [[gnu::always_inline]] {
+    // Below int32 `fixed` gives its end, which narrowing saturates.
+    return S::fixed(S::fmin(S::fmul(S::to_float(S::add(S::load(sum), bias)), multiplier), hi));
+  };
+  uint8_t* out = g.codes + j;
+  for (int64_t i = 0; i < g.rows; i += 2, out += 2 * g.ldc) {
+    const bool pair = i + 1 < g.rows;
+    const int32_t *x = sums + i * S::kPanel, *y = pair ? x + S::kPanel : x;
+    const typename Codes::Vec codes =
+        narrow.codes(code(x, b0, m0), code(x + second, b1, m1), code(y, b0, m0), code(y + second, b1, m1));
+    if (pair && columns == S::kPanel) {
+      Codes::store_halves(out, out + g.ldc, codes);
+      continue;
+    }
+    uint8_t part[Codes::kCount];
+    Codes::store(part, codes);
+    copy_codes(out, part, columns);
+    if (pair) copy_codes(out + g.ldc, part + S::kPanel, columns);
+  }
+}
+
 // One panel's finished sums -> output columns [j, j + columns).
 template <class S>
 void gemm_epilogue(const GemmArgs& g, int32_t* sums, int64_t j, int64_t columns) {
-  for (int64_t i = 0; i < g.rows; ++i, sums += S::kPanel) {
-    if (g.weight_zero)
+  if (g.weight_zero)
+    for (int64_t i = 0; i < g.rows; ++i)
       for (int64_t c = 0; c < columns; ++c)
-        sums[c] =
-            static_cast<int32_t>(static_cast<uint32_t>(sums[c]) -
+        sums[i * S::kPanel + c] =
+            static_cast<int32_t>(static_cast<uint32_t>(sums[i * S::kPanel + c]) -
                                  static_cast<uint32_t>(g.row_sums[i]) * static_cast<uint32_t>(g.weight_zero[j + c]));
-    if (g.codes) {
-      requantize_run<S>(sums, g.requantize, j, columns, g.codes + i * g.ldc + j);
-    } else if (g.sums) {
-      for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
-    } else {
-      float* out = g.reals + i * g.ldc + j;
-      for (int64_t c = 0; c < columns; ++c) {
-        const float y = static_cast<float>(sums[c]) * g.real_multiplier[j + c];
-        out[c] = g.real_bias ? y + g.real_bias[j + c] : y;
-      }
-    }
-  }
+  if (g.codes) return codes_epilogue<S>(g, sums, j, columns);
+  if (g.reals) return reals_epilogue<S>(g, sums, j, columns);
+  for (int64_t i = 0; i < g.rows; ++i, sums += S::kPanel)
+    for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
 }
 
 // All rows of one panel: `groups` groups of K from b on, V vectors of columns. `first`: sums begin at `offset`.
@@ -81,7 +107,10 @@ template <class S>
 void gemm(const GemmArgs& g) {
   for (int64_t j = 0; j < g.columns; j += S::kPanel) {
     const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
-    columns > S::kLanes ? gemm_panel<S, 2>(g, j) : gemm_panel<S, 1>(g, j);
+    if constexpr (kMixed<S>)
+      columns > S::kLanes ? mixed_panel<S, 2>(g, j) : mixed_panel<S, 1>(g, j);
+    else
+      columns > S::kLanes ? gemm_panel<S, 2>(g, j) : gemm_panel<S, 1>(g, j);
     gemm_epilogue<S>(g, g.scratch, j, columns);
   }
 }

@@ -52,12 +52,19 @@ struct Narrow {
     lo = Codes::set(static_cast<uint8_t>(first - (last - 127)));
     bias = Codes::set(static_cast<uint8_t>(last - 127));
   }
-  [[gnu::always_inline]] void store(uint8_t* out, typename Codes::Vec codes) const {
-    Codes::store(out, Codes::add(Codes::template max<true>(codes, lo), bias));
+  [[gnu::always_inline]] typename Codes::Vec codes(typename Codes::Vec narrowed) const {
+    return Codes::add(Codes::template max<true>(narrowed, lo), bias);
+  }
+  [[gnu::always_inline]] typename Codes::Vec codes(typename S::I32 a, typename S::I32 b, typename S::I32 c,
+                                                   typename S::I32 d) const {
+    return codes(Codes::narrow(a, b, c, d, zero));
+  }
+  [[gnu::always_inline]] void store(uint8_t* out, typename Codes::Vec narrowed) const {
+    Codes::store(out, codes(narrowed));
   }
   [[gnu::always_inline]] void store(uint8_t* out, typename S::I32 a, typename S::I32 b, typename S::I32 c,
                                     typename S::I32 d) const {
-    store(out, Codes::narrow(a, b, c, d, zero));
+    Codes::store(out, codes(a, b, c, d));
   }
 };
 

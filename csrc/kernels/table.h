@@ -9,18 +9,36 @@
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/grouped.h"
+#include "kernels/patches.h"
 #include "kernels/pool.h"
+#include "kernels/recurrent_cell.h"
 #include "kernels/transcendental.h"
+#include "kernels/winograd.h"
 
 namespace octensor {
+
+// The two kernels of a grouped convolution in one form of operands.
+struct GroupedKernels {
+  int group;          // input channels per lane and step
+  int activation;     // bytes of a value, as in GemmTile
+  bool signed_bytes;  // as in GemmTile
+  void (*spread)(const SpreadArgs&);
+  void (*sum)(const GroupedArgs&);
+};
 
 struct KernelTable {
   const char* name;
   GemmTile tile;
   void (*gemm)(const GemmArgs&);
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
+  // Interleaves rows for a mixed tile (kernels/gemm_mixed.h); null where the tile is not mixed.
+  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool words, uint8_t* out);
+  void (*pack_runs)(const RunArgs&);
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
   void (*depthwise)(const DepthwiseArgs&);
+  GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
+  WinogradKernels winograd2, winograd4;         // F(2x2, 3x3), F(4x4, 3x3)
   void (*quantize)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, uint8_t* out);
   void (*range)(const float* x, int64_t n, float* lo, float* hi);
   void (*dequantize)(const uint8_t* q, bool is_signed, int64_t n, float scale, int32_t zero_point, float* out);
@@ -30,23 +48,55 @@ struct KernelTable {
   void (*max_pool)(const PoolRow&);
   void (*mean_pool)(const PoolRow&);
   void (*curve)(Curve which, const float* x, int64_t n, float* out);
-  void (*lstm_cell)(const float* gates, const float* c, int64_t hidden, float* h_out, float* c_out);
-  void (*gru_cell)(const float* gi, const float* gh, const float* h, int64_t hidden, float* h_out);
+  void (*recurrent_cell)(RecurrentCell cell, const float* gi, const float* gh, int64_t hidden, float* h, float* c);
 };
+
+template <class S, class F>
+constexpr GroupedKernels grouped_kernels() {
+  return {.group = F::kGroup,
+          .activation = sizeof(typename F::Activation),
+          .signed_bytes = static_cast<typename F::Activation>(-1) < 0,
+          .spread = kernels::spread<S, F>,
+          .sum = kernels::grouped<S, F>};
+}
+
+template <class S>
+constexpr GemmTile gemm_tile_shape() {
+  using Operand = typename S::Operand;
+  GemmTile tile{.rows = S::kRows,
+                .panel = S::kPanel,
+                .group = Operand::kGroup,
+                .lanes = S::kLanes,
+                .activation = sizeof(typename Operand::Activation),
+                .signed_bytes = static_cast<typename Operand::Activation>(-1) < 0,
+                .mixed_block = 0};
+  if constexpr (kernels::kMixed<S>) {
+    tile.rows = Operand::kRows;
+    tile.mixed_block = Operand::kBlock;
+  }
+  return tile;
+}
+
+template <class S>
+constexpr auto tile_packer() -> decltype(KernelTable::pack_tile) {
+  if constexpr (kernels::kMixed<S>) return kernels::pack_tile<S>;
+  return nullptr;
+}
 
 template <class S>
 constexpr KernelTable make_table(const char* name) {
   return {.name = name,
-          .tile = {.rows = S::kRows,
-                   .panel = S::kPanel,
-                   .group = S::Operand::kGroup,
-                   .lanes = S::kLanes,
-                   .activation = sizeof(typename S::Operand::Activation),
-                   .signed_bytes = static_cast<typename S::Operand::Activation>(-1) < 0},
+          .tile = gemm_tile_shape<S>(),
           .gemm = kernels::gemm<S>,
           .pack_codes = kernels::pack_codes<S>,
+          .pack_tile = tile_packer<S>(),
+          .pack_runs = kernels::pack_runs<S>,
           .pack_padding = kernels::pack_padding<S>,
           .depthwise = kernels::depthwise<S>,
+          .grouped_words = grouped_kernels<S, typename S::Words>(),
+          .grouped_bytes = grouped_kernels<S, typename kernels::GroupedBytes<S>::Form>(),
+          .winograd2 = kernels::winograd_kernels<S, kernels::Tile2>(),
+          .winograd4 = kernels::winograd_kernels<S, kernels::Tile4>(),
           .quantize = kernels::quantize<S>,
           .range = kernels::range<S>,
           .dequantize = kernels::dequantize<S>,
@@ -56,8 +106,7 @@ constexpr KernelTable make_table(const char* name) {
           .max_pool = kernels::max_pool<S>,
           .mean_pool = kernels::mean_pool<S>,
           .curve = kernels::curve<S>,
-          .lstm_cell = kernels::lstm_cell<S>,
-          .gru_cell = kernels::gru_cell<S>};
+          .recurrent_cell = kernels::recurrent_cell<S>};
 }
 
 }  // namespace octensor

@@ -33,6 +33,11 @@ struct TileSums {
     if constexpr (V == 2) c1 = F::dot(c1, x, b1);
     below.step(k, b0, b1);
   }
+  [[gnu::always_inline]] void add(const TileSums& other) {
+    c0 = S::add(c0, other.c0);
+    if constexpr (V == 2) c1 = S::add(c1, other.c1);
+    below.add(other.below);
+  }
   [[gnu::always_inline]] void save(int32_t* out, int64_t stride) const {
     S::store(out, c0);
     if constexpr (V == 2) S::store(out + S::kLanes, c1);
@@ -43,6 +48,7 @@ template <class S, class F, int V>
 struct TileSums<S, F, 0, V> {
   [[gnu::always_inline]] void start(const typename F::Activation*, int64_t, const int32_t*, int64_t) {}
   [[gnu::always_inline]] void step(int64_t, typename F::Wide, typename F::Wide) {}
+  [[gnu::always_inline]] void add(const TileSums&) {}
   [[gnu::always_inline]] void save(int32_t*, int64_t) const {}
 };
 
@@ -53,11 +59,29 @@ void gemm_tile(const typename F::Activation* a, int64_t lda, const Weight* b, in
   constexpr int kVector = S::kLanes * F::kGroup;
   TileSums<S, F, R, V> tile;
   tile.start(a, lda, initial, initial_stride);
-  for (int64_t k = 0; k < groups * F::kGroup; k += F::kGroup) {
+  int64_t k = 0;
+  auto add_group = [&](TileSums<S, F, R, V>& sums) [[gnu::always_inline]] {
     const typename F::Wide b0 = F::load(b), b1 = V == 2 ? F::load(b + kVector) : b0;
     b += step;
-    tile.step(k, b0, b1);
+    sums.step(k, b0, b1);
+    k += F::kGroup;
+  };
+  if constexpr (R == 1) {  // too few sums to hide the latency of a dot step: take turns
+    TileSums<S, F, R, V> turn1, turn2, turn3;
+    turn1.start(a, lda, nullptr, 0);
+    turn2.start(a, lda, nullptr, 0);
+    turn3.start(a, lda, nullptr, 0);
+    while (k + 3 * F::kGroup < groups * F::kGroup) {
+      add_group(tile);
+      add_group(turn1);
+      add_group(turn2);
+      add_group(turn3);
+    }
+    turn1.add(turn2);
+    tile.add(turn3);
+    tile.add(turn1);
   }
+  while (k < groups * F::kGroup) add_group(tile);
   tile.save(out, out_stride);
 }
 

@@ -1,116 +1,117 @@
-// Convolutions of one to three spatial axes, ordinary and transposed: one walk (ops/packed.h), two ways.
-// Patches are gathered straight from the channels-last input into the GEMM's packed rows (no im2col
-// matrix in memory); depthwise convolution goes through a list of tap addresses.
+// Convolutions of one to three spatial axes. Here an ordinary one (ops/conv_geometry.h) finds its algorithm:
+//   one filter per channel                   ops/depthwise.h
+//   narrow groups, few input channels        ops/grouped.h
+//   3x3 of stride 1, where it pays           ops/winograd.h
+//   the rest                                 the GEMM, over patches gathered while packing (ops/patches.h)
+// A transposed one is cut into phases, one per remainder of the output's place modulo the stride: each an ordinary
+// convolution with every stride-th tap, so that none of the zeros between its inputs is ever multiplied.
 #include <algorithm>
 #include <cstring>
 
 #include "core/threads.h"
 #include "isa/dispatch.h"
 #include "ops/checks.h"
+#include "ops/conv_geometry.h"
+#include "ops/depthwise.h"
 #include "ops/gemm_driver.h"
+#include "ops/grouped.h"
 #include "ops/ops.h"
+#include "ops/patches.h"
+#include "ops/winograd.h"
 
 namespace octensor::ops {
 namespace {
 
-// Everything about one call that both paths need. Offsets are in bytes: codes are 8-bit.
-struct Geometry {
-  const PackedConv& w;
-  const uint8_t* x;
-  int64_t batch, channels;
-  Triple size, out_size;
-  int64_t image_stride;
-  Triple stride;  // of the input's memory; channels are adjacent
-  bool is_signed;
-  int32_t zero_point;
-
-  // Where output o's tap t reads along an axis; -1 where that is real 0.
-  int64_t source(int axis, int64_t o, int64_t t) const {
-    int64_t at = o * w.step[axis] - w.lead[axis] + t * w.reach[axis];
-    if (at < 0) return -1;
-    if (w.upsample[axis] > 1) {
-      if (at % w.upsample[axis]) return -1;
-      at /= w.upsample[axis];
-    }
-    return at < size[axis] ? at : -1;
-  }
+// Where results go: the epilogue is of the convolution as the user sees it, the output dense and channels-last.
+struct Result {
+  const Epilogue& epilogue;
+  const QParams& qparams;
+  bool relu;
+  uint8_t* out;
 };
 
-// One output position's patch; taps that lie side by side in memory are one run.
-void pack_patch(const Geometry& g, const CodePacker& packer, int64_t row, int64_t group, uint8_t* out) {
-  const PackedConv& w = g.w;
-  const int64_t channels = g.channels / w.groups;
-  const int64_t o2 = row % g.out_size[2], o1 = row / g.out_size[2] % g.out_size[1],
-                o0 = row / g.out_size[2] / g.out_size[1] % g.out_size[0],
-                n = row / g.out_size[2] / g.out_size[1] / g.out_size[0];
-  const bool adjacent = w.reach[2] == 1 && w.upsample[2] == 1 && g.stride[2] == channels && w.groups == 1;
-  const int64_t start = o2 * w.step[2] - w.lead[2];
-  const int64_t lo = std::clamp<int64_t>(-start, 0, w.kernel[2]), hi = std::clamp(g.size[2] - start, lo, w.kernel[2]);
-  for (int64_t t0 = 0; t0 < w.kernel[0]; ++t0) {
-    const int64_t i0 = g.source(0, o0, t0);
-    for (int64_t t1 = 0; t1 < w.kernel[1]; ++t1) {
-      const int64_t i1 = i0 < 0 ? -1 : g.source(1, o1, t1);
-      if (i1 < 0) {
-        out = packer.padding(w.kernel[2] * channels, out);
-        continue;
-      }
-      const uint8_t* from = g.x + n * g.image_stride + i0 * g.stride[0] + i1 * g.stride[1] + group * channels;
-      if (adjacent) {
-        out = packer.padding(lo * channels, out);
-        if (hi > lo) out = packer.codes(from + (start + lo) * channels, (hi - lo) * channels, out);
-        out = packer.padding((w.kernel[2] - hi) * channels, out);
-        continue;
-      }
-      for (int64_t t2 = 0; t2 < w.kernel[2]; ++t2) {
-        const int64_t i2 = g.source(2, o2, t2);
-        out = i2 >= 0 ? packer.codes(from + i2 * g.stride[2], channels, out) : packer.padding(channels, out);
-      }
-    }
-  }
+void gemm(const Geometry& g, const KernelTable& table, const QParams& input, const Result& r) {
+  const PatchPacker patches(g, table);
+  run_gemm(
+      CodePacker(table, input), g.w, g.batch * g.out_size[0] * g.out_size[1] * g.out_size[2],
+      {.pack = std::cref(patches), .codes = patches.in_place() ? g.x : nullptr, .stride = g.w.step[2] * g.stride[2]},
+      {.codes = r.out,
+       .stride = g.w.matrix().groups * g.w.matrix().columns,
+       .relu = r.relu,
+       .epilogue = &r.epilogue,
+       .qparams = &r.qparams});
 }
 
-// One task per line of outputs: its tap addresses, then all its positions in one kernel call.
-void depthwise(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams, bool relu,
-               uint8_t* out) {
-  const PackedConv& w = g.w;
-  const auto weights = w.depthwise(table);
-  const int64_t taps = w.matrix().k, pairs = (taps + 1) / 2;
-  const int64_t padded = static_cast<int64_t>(weights->size()) / (pairs * 2);
-  const std::vector<uint8_t> padding(g.channels, static_cast<uint8_t>(g.zero_point));
-  // Every tap counts in the sum, padding as the zero point itself: fold -zx * sum(w) into the bias.
-  std::vector<int32_t> bias(epilogue.bias);
-  for (int64_t c = 0; c < g.channels; ++c) {
-    uint32_t sum = 0;
-    for (int64_t t = 0; t < taps; ++t) sum += static_cast<uint32_t>((*weights)[(t / 2 * padded + c) * 2 + t % 2]);
-    bias[c] = static_cast<int32_t>(static_cast<uint32_t>(bias[c]) - sum * static_cast<uint32_t>(g.zero_point));
+void ordinary(const Geometry& g, const KernelTable& table, const QParams& input, const Result& r) {
+  const WeightMatrix& m = g.w.matrix();
+  if (m.groups == g.channels && m.columns == 1 && m.groups > 1 && m.k > 0)
+    depthwise(g, table, r.epilogue, r.qparams, r.relu, r.out);
+  else if (grouped_pays(g.w, table))
+    grouped(g, table, r.epilogue, r.qparams, r.relu, r.out);
+  else
+    gemm(g, table, input, r);
+}
+
+struct Phases {
+  std::vector<std::pair<Triple, PackedConv>> phases;  // with their first outputs
+};
+
+std::shared_ptr<const Phases> make_phases(const PackedConv& w, const KernelTable&) {
+  auto p = std::make_shared<Phases>();
+  for (int64_t i = 0; i < w.upsample[0] * w.upsample[1] * w.upsample[2]; ++i) {
+    const Triple first{i / w.upsample[2] / w.upsample[1], i / w.upsample[2] % w.upsample[1], i % w.upsample[2]};
+    p->phases.emplace_back(first, w.phase(first));
   }
-  Requantize requantize = requantize_of(epilogue, qparams, relu, 0);
-  requantize.bias = bias.data();
-  const int64_t lines = g.out_size[0] * g.out_size[1], width = g.out_size[2];
-  parallel_for(g.batch * lines, [&](int64_t task) {
-    const uint8_t* image = g.x + task / lines * g.image_stride;
-    const int64_t o0 = task % lines / g.out_size[1], o1 = task % g.out_size[1];
-    std::vector<const uint8_t*> addresses(width * pairs * 2, padding.data());
-    for (int64_t t = 0; t < taps; ++t) {
-      const int64_t i0 = g.source(0, o0, t / w.kernel[2] / w.kernel[1]);
-      const int64_t i1 = g.source(1, o1, t / w.kernel[2] % w.kernel[1]);
-      if (i0 < 0 || i1 < 0) continue;
-      for (int64_t o2 = 0; o2 < width; ++o2) {
-        const int64_t i2 = g.source(2, o2, t % w.kernel[2]);
-        if (i2 >= 0) addresses[o2 * pairs * 2 + t] = image + i0 * g.stride[0] + i1 * g.stride[1] + i2 * g.stride[2];
+  return p;
+}
+
+constexpr int64_t kTaskBytes = 32 * 1024;  // of a phase, for a thread to put in place
+
+// A few dozen bytes at a time: calls to memcpy would cost more than the copying.
+void copy_pixel(uint8_t* to, const uint8_t* from, int64_t n) {
+  constexpr int64_t kPart = 16;
+  if (n < kPart) {
+    for (int64_t c = 0; c < n; ++c) to[c] = from[c];
+    return;
+  }
+  for (int64_t c = 0; c + kPart <= n; c += kPart) std::memcpy(to + c, from + c, kPart);
+  std::memcpy(to + n - kPart, from + n - kPart, kPart);  // the last part, perhaps some of it once more
+}
+
+// Every phase on its own, then its outputs to their places.
+void transposed(const Geometry& g, const KernelTable& table, const QParams& input, const Result& r) {
+  const int64_t channels = g.w.matrix().groups * g.w.matrix().columns;
+  const Triple &up = g.w.upsample, &whole = g.out_size;
+  const auto phases = g.w.form(table, make_phases);
+  StoragePtr part;
+  for (const auto& [first, w] : phases->phases) {
+    Triple size;
+    for (int a = 0; a < 3; ++a) size[a] = (whole[a] - first[a] + up[a] - 1) / up[a];
+    if (size[0] <= 0 || size[1] <= 0 || size[2] <= 0) continue;
+    if (!part.get()) part = allocate(g.batch * size[0] * size[1] * size[2] * channels);  // the first is the largest
+    ordinary({.w = w,
+              .x = g.x,
+              .batch = g.batch,
+              .channels = g.channels,
+              .size = g.size,
+              .out_size = size,
+              .image_stride = g.image_stride,
+              .stride = g.stride,
+              .is_signed = g.is_signed,
+              .zero_point = g.zero_point},
+             table, input, {r.epilogue, r.qparams, r.relu, part.get()});
+    const int64_t lines = g.batch * size[0] * size[1], line_bytes = size[2] * channels;
+    const int64_t some = std::max<int64_t>(1, kTaskBytes / line_bytes);
+    parallel_for((lines + some - 1) / some, [&, &first = first](int64_t task) {
+      for (int64_t line = task * some; line < std::min(lines, (task + 1) * some); ++line) {
+        const int64_t o1 = line % size[1] * up[1] + first[1], o0 = line / size[1] % size[0] * up[0] + first[0];
+        const int64_t n = line / size[1] / size[0];
+        uint8_t* to = r.out + (((n * whole[0] + o0) * whole[1] + o1) * whole[2] + first[2]) * channels;
+        const uint8_t* from = part.get() + line * line_bytes;
+        for (int64_t i = 0; i < size[2]; ++i, to += up[2] * channels, from += channels) copy_pixel(to, from, channels);
       }
-    }
-    table.depthwise({.taps = addresses.data(),
-                     .pixels = width,
-                     .tap_pairs = pairs,
-                     .weights = weights->data(),
-                     .channels = g.channels,
-                     .padded_channels = padded,
-                     .is_signed = g.is_signed,
-                     .requantize = requantize,
-                     .out = out + task * width * g.channels,
-                     .out_stride = g.channels});
-  });
+    });
+  }
 }
 
 }  // namespace
@@ -148,19 +149,24 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
              .zero_point = x.qparams().zero_point()};
   for (int i = 0; i < w.spatial; ++i) g.stride[lead + i] = x.stride(2 + i);
   const KernelTable& table = kernel_table();
-  if (w.groups == channels && out_channels == channels && w.groups > 1) {
-    depthwise(g, table, *epilogue, *qparams, relu, out.bytes());
+  const Result result{*epilogue, *qparams, relu, out.bytes()};
+  if (w.upsample != Triple{1, 1, 1}) {
+    transposed(g, table, x.qparams(), result);
+  } else if (const ConvChoice choice = algorithm_of(w, g.batch, size, table);
+             choice.algorithm != ConvAlgorithm::direct) {
+    winograd(g, table, choice, *epilogue, *qparams, relu, out.bytes());
   } else {
-    const CodePacker packer(table, x.qparams());
-    run_gemm(packer, w, g.batch * out_size[0] * out_size[1] * out_size[2],
-             [&](int64_t row, int64_t group, uint8_t* to) { pack_patch(g, packer, row, group, to); },
-             {.codes = out.bytes(),
-              .stride = out_channels,
-              .epilogue = epilogue.get(),
-              .qparams = qparams.get(),
-              .relu = relu});
+    ordinary(g, table, x.qparams(), result);
   }
   return out;
+}
+
+std::string conv_algorithm(const PackedConv& w, const Shape& input) {
+  check(static_cast<int>(input.size()) == 2 + w.spatial, w.op(), ": input: expected shape [N, C] and ", w.spatial,
+        " spatial axes, got ", to_text(input));
+  Triple size{1, 1, 1};
+  for (int i = 0; i < w.spatial; ++i) size[3 - w.spatial + i] = input[2 + i];
+  return name_of(algorithm_of(w, input[0], size, kernel_table()));
 }
 
 }  // namespace octensor::ops

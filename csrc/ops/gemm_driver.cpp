@@ -8,22 +8,21 @@
 namespace octensor {
 namespace {
 
-constexpr int64_t kBlockBytes = 192 * 1024;  // packed activations per block: well inside a 512 KiB L2
+constexpr int64_t kBlockBytes = 256 * 1024;  // packed activations per block: half of a small L2
 constexpr int64_t kMaxBlockRows = 96;
 constexpr int64_t kSerialWork = 1 << 16;  // multiply-adds below which waking a thread costs more
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Grows, never shrinks: one per thread, so that a steady network allocates nothing.
-template <class T>
-T* scratch(int64_t n) {
+uint8_t* scratch(int64_t n) {
   thread_local StoragePtr buffer;
   thread_local int64_t size = 0;
   if (size < n) {
-    buffer = allocate(n * sizeof(T));
+    buffer = allocate(n);
     size = n;
   }
-  return reinterpret_cast<T*>(buffer.get());
+  return buffer.get();
 }
 
 }  // namespace
@@ -38,14 +37,58 @@ Requantize requantize_of(const Epilogue& epilogue, const QParams& qparams, bool 
           .zero_point = z};
 }
 
-CodePacker::CodePacker(const KernelTable& table_, const QParams& qparams)
-    : table(table_), is_signed(is_signed8(qparams.dtype())), zero_point(qparams.zero_point()) {
+RealEpilogue at(const RealEpilogue& e, int64_t row, int64_t column) {
+  return {.column_scale = e.column_scale + column,
+          .bias = e.bias ? e.bias + column : nullptr,
+          .row_scale = e.row_scale + row,
+          .row_zero = e.row_zero ? e.row_zero + row : nullptr,
+          .column_sum = e.row_zero ? e.column_sum + column : nullptr,
+          .relu = e.relu};
+}
+
+CodePacker::CodePacker(const KernelTable& table_, bool is_signed_, int32_t zero_point_)
+    : table(table_), is_signed(is_signed_), zero_point(zero_point_) {
   // Flipping the top bit adds 128 to a signed code and takes 128 from an unsigned one.
   const int32_t flip = is_signed == table.tile.signed_bytes ? 0 : is_signed ? 128 : -128;
   packed_zero = table.tile.activation == 1 ? zero_point + flip : 0;
 }
 
-void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows, const RowPacker& pack,
+namespace {
+
+// How the product is cut into tasks: blocks of rows, and within them chunks of panels where there are too few.
+struct Blocking {
+  int64_t rows, blocks, panels, chunks;  // rows per block, panels per chunk
+  int threads;
+};
+
+Blocking choose_blocking(const GemmTile& tile, const WeightMatrix& m, int64_t rows, int64_t row_bytes) {
+  const int threads = rows * m.columns * m.groups * std::max<int64_t>(m.k, 1) < kSerialWork ? 1 : num_threads();
+  const int64_t most = std::clamp(kBlockBytes / row_bytes / tile.rows * tile.rows, int64_t{tile.rows},
+                                  round_up(kMaxBlockRows, tile.rows));
+  const int64_t panel_count = (m.columns + tile.panel - 1) / tile.panel;
+  int64_t blocks = (rows + most - 1) / most;
+  if (blocks * m.groups > 1) blocks = round_up(blocks * m.groups, threads) / m.groups;  // no thread idles in the end
+  const int64_t block = round_up((rows + blocks - 1) / blocks, tile.rows);
+  blocks = (rows + block - 1) / block;
+  const int64_t wanted = threads == 1 ? 1 : (4 * threads + blocks * m.groups - 1) / (blocks * m.groups);
+  const int64_t chunk = (panel_count + wanted - 1) / wanted;
+  return {block, blocks, chunk, (panel_count + chunk - 1) / chunk, threads};
+}
+
+// sum over k of code minus zero point, of one packed row.
+int32_t row_sum(const GemmTile& tile, const uint8_t* row, int64_t k, int32_t packed_zero) {
+  int32_t s = 0;
+  for (int64_t i = 0; i < k; ++i)
+    s += (tile.activation == 2 ? reinterpret_cast<const int16_t*>(row)[i]
+          : tile.signed_bytes  ? reinterpret_cast<const int8_t*>(row)[i]
+                               : row[i]) -
+         packed_zero;
+  return s;
+}
+
+}  // namespace
+
+void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows, const GemmRows& from,
               const GemmOutput& out) {
   const KernelTable& table = packer.table;
   const WeightMatrix& m = weight.matrix();
@@ -55,68 +98,70 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   const int64_t k_groups = (m.k + tile.group - 1) / tile.group;
   // 64 bytes more than needed keep rows off the same cache sets when k is a power of two.
   const int64_t line = 64 / tile.activation;
-  const int64_t lda = round_up(std::max<int64_t>(m.k, 1), line) + line;
-  const int64_t fit = kBlockBytes / (lda * tile.activation);
-  const int64_t block =
-      std::min(rows, std::clamp(fit / tile.rows * tile.rows, int64_t{tile.rows}, round_up(kMaxBlockRows, tile.rows)));
-  const int64_t blocks = (rows + block - 1) / block, panel_count = (m.columns + tile.panel - 1) / tile.panel;
-
-  const int threads = rows * m.columns * m.groups * std::max<int64_t>(m.k, 1) < kSerialWork ? 1 : num_threads();
-  const int64_t wanted = threads == 1 ? 1 : (4 * threads + blocks * m.groups - 1) / (blocks * m.groups);
-  const int64_t chunk = (panel_count + wanted - 1) / wanted, chunks = (panel_count + chunk - 1) / chunk;
+  const int64_t row_bytes = (round_up(std::max<int64_t>(m.k, 1), line) + line) * tile.activation;
+  const bool mixed = tile.mixed_block > 0, bytes = tile.activation == 1;
+  // Bytes whose signedness fits need no packing, unless rows would share too few cache sets or end within a group.
+  const bool in_place = from.codes && m.groups == 1 && bytes && packer.is_signed == tile.signed_bytes &&
+                        m.k % tile.group == 0 && (from.stride % 1024 || mixed || rows == 1);
+  const Blocking cut = choose_blocking(tile, m, rows, mixed ? 12 * std::max<int64_t>(k_groups, 1) : row_bytes);
 
   // Packed bytes still hold their zero point: sum (a - za) w = sum a w - za sum w. One padded row per group.
-  const bool bytes = tile.activation == 1;
-  const int64_t padded = panel_count * tile.panel;
-  std::vector<int32_t> offsets(bytes ? padded * m.groups : 0);
-  for (int64_t g = 0; bytes && g < m.groups; ++g)
+  const int64_t padded = round_up(m.columns, tile.panel);
+  const StoragePtr offsets = bytes ? allocate(padded * m.groups * sizeof(int32_t)) : StoragePtr{};
+  auto* offset = reinterpret_cast<int32_t*>(offsets.get());
+  for (int64_t g = 0; bytes && g < m.groups; ++g) {
     for (int64_t c = 0; c < m.columns; ++c)
-      offsets[g * padded + c] = static_cast<int32_t>(static_cast<uint32_t>(-packer.packed_zero) *
-                                                     static_cast<uint32_t>(m.weight_sums[g * m.columns + c]));
+      offset[g * padded + c] = static_cast<int32_t>(static_cast<uint32_t>(-packer.packed_zero) *
+                                                    static_cast<uint32_t>(m.weight_sums[g * m.columns + c]));
+    std::fill(offset + g * padded + m.columns, offset + (g + 1) * padded, 0);
+  }
 
   auto task = [&](int64_t index) {
-    const int64_t g = index % m.groups, c = index / m.groups % chunks, r = index / m.groups / chunks * block;
-    const int64_t n = std::min(block, rows - r), j = c * chunk * tile.panel;
-    const int64_t row_bytes = lda * tile.activation, tail = round_up(m.k, tile.group) - m.k;
-    uint8_t* a = scratch<uint8_t>(n * row_bytes);
-    for (int64_t i = 0; i < n; ++i) {
-      pack(r + i, g, a + i * row_bytes);
-      std::memset(a + i * row_bytes + m.k * tile.activation, 0, tail * tile.activation);
+    const int64_t g = index % m.groups, c = index / m.groups % cut.chunks, r = index / m.groups / cut.chunks * cut.rows;
+    const int64_t n = std::min(cut.rows, rows - r), j = c * cut.panels * tile.panel;
+    const int64_t first = g * m.columns + j, panel = g * (padded / tile.panel) + c * cut.panels;
+    const int64_t blocks = mixed ? (k_groups + tile.mixed_block - 1) / tile.mixed_block : 0;
+    // Scratch: the sums of a panel, a sum per row, packed rows, interleaved rows.
+    const int64_t sum_bytes = round_up(n * (tile.panel + 1) * sizeof(int32_t), 64);
+    const int64_t packed_rows = in_place ? 0 : mixed ? std::min<int64_t>(n, tile.rows) : n;
+    uint8_t* memory = scratch(sum_bytes + packed_rows * row_bytes + (mixed ? n * k_groups * 12 : 0));
+    auto* sums = reinterpret_cast<int32_t*>(memory);
+    int32_t* row_sums = sums + n * tile.panel;
+    uint8_t *packed = memory + sum_bytes, *tiles = packed + packed_rows * row_bytes;
+    const int64_t tail = (round_up(m.k, tile.group) - m.k) * tile.activation;
+    for (int64_t i = 0; i < n; i += mixed ? tile.rows : n) {
+      const int64_t some = mixed ? std::min<int64_t>(n - i, tile.rows) : n;
+      const uint8_t* a = in_place ? from.codes + (r + i) * from.stride : packed;
+      const int64_t stride = in_place ? from.stride : row_bytes;
+      if (!in_place) {
+        from.pack(r + i, some, g, packed, row_bytes);
+        for (int64_t t = 0; tail && t < some; ++t) std::memset(packed + t * row_bytes + m.k * tile.activation, 0, tail);
+      }
+      for (int64_t t = 0; m.asymmetric && t < some; ++t)
+        row_sums[i + t] = row_sum(tile, a + t * stride, m.k, packer.packed_zero);
+      if (mixed) table.pack_tile(a, stride, some, k_groups, !panels->all_safe && some > 1, tiles + i * k_groups * 12);
     }
-    int32_t* sums = scratch<int32_t>(n * (tile.panel + 1));
-    const int64_t first = g * m.columns + j;
-    GemmArgs args{.a = a,
+    GemmArgs args{.a = mixed      ? tiles
+                       : in_place ? from.codes + r * from.stride
+                                  : packed,
                   .rows = n,
-                  .lda = lda,
+                  .lda = mixed ? k_groups * 12 : (in_place ? from.stride : row_bytes) / tile.activation,
                   .b = reinterpret_cast<const int8_t*>(panels->values.get()) + g * panels->group_bytes +
                        j * k_groups * tile.group,
-                  .columns = std::min(chunk * tile.panel, m.columns - j),
+                  .columns = std::min(cut.panels * tile.panel, m.columns - j),
                   .groups = k_groups,
-                  .row_sums = nullptr,
-                  .weight_zero = nullptr,
-                  .column_offset = bytes ? offsets.data() + g * padded + j : nullptr,
+                  .order = mixed ? panels->order.data() + panel * k_groups : nullptr,
+                  .safe_groups = mixed ? panels->safe_groups.data() + panel * blocks : nullptr,
+                  .row_sums = m.asymmetric ? row_sums : nullptr,
+                  .weight_zero = m.asymmetric ? m.zero_points.data() + first : nullptr,
+                  .column_offset = bytes ? offset + g * padded + j : nullptr,
                   .requantize = {},
                   .codes = nullptr,
                   .sums = nullptr,
                   .reals = nullptr,
-                  .real_multiplier = nullptr,
-                  .real_bias = nullptr,
+                  .real = {},
                   .ldc = out.stride,
                   .scratch = sums};
-    if (m.asymmetric) {
-      int32_t* row_sums = sums + n * tile.panel;
-      for (int64_t i = 0; i < n; ++i) {
-        int32_t s = 0;
-        for (int64_t k = 0; k < m.k; ++k)
-          s += (!bytes              ? reinterpret_cast<const int16_t*>(a + i * row_bytes)[k]
-                : tile.signed_bytes ? reinterpret_cast<const int8_t*>(a + i * row_bytes)[k]
-                                    : a[i * row_bytes + k]) -
-               packer.packed_zero;
-        row_sums[i] = s;
-      }
-      args.row_sums = row_sums;
-      args.weight_zero = m.zero_points.data() + first;
-    }
     if (out.codes) {
       args.codes = out.codes + r * out.stride + first;
       args.requantize = requantize_of(*out.epilogue, *out.qparams, out.relu, first);
@@ -124,13 +169,12 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       args.sums = out.sums + r * out.stride + first;
     } else {
       args.reals = out.reals + r * out.stride + first;
-      args.real_multiplier = out.real_multiplier + first;
-      args.real_bias = out.real_bias ? out.real_bias + first : nullptr;
+      args.real = at(*out.real, r, first);
     }
     table.gemm(args);
   };
-  const int64_t tasks = blocks * chunks * m.groups;
-  if (threads == 1)
+  const int64_t tasks = cut.blocks * cut.chunks * m.groups;
+  if (cut.threads == 1)
     for (int64_t i = 0; i < tasks; ++i) task(i);
   else
     parallel_for(tasks, task);

@@ -17,10 +17,15 @@ QTensor as_rows(const QTensor& x) {
   return rows.stride(1) == 1 || k == 1 ? rows : rows.to(Layout::contiguous);
 }
 
-RowPacker row_packer(const CodePacker& packer, const QTensor& rows) {
-  return [packer, from = rows.bytes(), stride = rows.stride(0), k = rows.size(1)](int64_t row, int64_t, uint8_t* out) {
-    packer.codes(from + row * stride, k, out);
-  };
+GemmRows gemm_rows(const CodePacker& packer, const QTensor& rows) {
+  const uint8_t* from = rows.bytes();
+  const int64_t step = rows.stride(0), k = rows.size(1);
+  return {.pack =
+              [packer, from, step, k](int64_t first, int64_t n, int64_t, uint8_t* out, int64_t stride) {
+                for (int64_t i = 0; i < n; ++i) packer.codes(from + (first + i) * step, k, out + i * stride);
+              },
+          .codes = from,
+          .stride = step};
 }
 
 }  // namespace
@@ -38,8 +43,8 @@ QTensor linear(const QTensor& x, const PackedLinear& packed, QParamsPtr qparams,
   const QTensor rows = as_rows(x);
   const CodePacker packer(kernel_table(), x.qparams());
   run_gemm(
-      packer, packed, rows.size(0), row_packer(packer, rows),
-      {.codes = out.bytes(), .stride = m.columns, .epilogue = epilogue.get(), .qparams = qparams.get(), .relu = relu});
+      packer, packed, rows.size(0), gemm_rows(packer, rows),
+      {.codes = out.bytes(), .stride = m.columns, .relu = relu, .epilogue = epilogue.get(), .qparams = qparams.get()});
   return out;
 }
 
@@ -51,10 +56,10 @@ void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out) {
   check_activation("matmul_integer", "a", a);
   const QTensor columns = b.transpose(0, 1);
   const PackedWeight weight("matmul_integer", columns, columns, {}, 1);
-  weight.real_multiplier(a.qparams());  // for its proof that no sum leaves int32
+  weight.check_sums(reach_of(a.qparams()));
   const QTensor rows = as_rows(a);
   const CodePacker packer(kernel_table(), a.qparams());
-  run_gemm(packer, weight, rows.size(0), row_packer(packer, rows), {.sums = out, .stride = b.size(1)});
+  run_gemm(packer, weight, rows.size(0), gemm_rows(packer, rows), {.sums = out, .stride = b.size(1)});
 }
 
 }  // namespace octensor::ops

@@ -33,11 +33,17 @@ QTensor mul(const QTensor& a, const QTensor& b, QParamsPtr qparams, bool relu);
 void matmul_integer(const QTensor& a, const QTensor& b, int32_t* out);
 QTensor linear(const QTensor& x, const PackedLinear& packed, QParamsPtr qparams, bool relu);
 QTensor conv(const QTensor& x, const PackedConv& packed, QParamsPtr qparams, bool relu);
+// The name of the algorithm that conv chooses for an input of this shape (ops/conv_choice.h).
+std::string conv_algorithm(const PackedConv& packed, const Shape& input);
 
 // The parameters that a dynamic op quantizes its float input with (docs/numerics.md).
 QParamsPtr choose_qparams(float lo, float hi, DType dtype, bool reduce_range);
-// x [..., K] is quantized over its whole range, the result is float: out [..., N], dense.
-void linear_dynamic(const FloatView& x, const PackedLinear& packed, bool reduce_range, bool relu, float* out);
+struct DynamicLinear {
+  bool reduce_range, relu;
+  bool per_row;  // each row of K values has its own range
+};
+// x [..., K] is quantized over its whole range or row by row, the result is float: out [..., N], dense.
+void linear_dynamic(const FloatView& x, const PackedLinear& packed, const DynamicLinear& how, float* out);
 
 // Over the last one to three axes of [N, C, ...], one value per axis.
 using Sizes = std::vector<int64_t>;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "core/check.h"
 
@@ -29,8 +30,10 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
                  .zero_points = {},
                  .scales = {},
                  .weight_sums = {},
+                 .centred_sums = {},
                  .asymmetric = false,
-                 .worst_sum = 0};
+                 .worst_sum = 0,
+                 .widest = 0};
   // int8 holds unsigned codes too, once 128 is taken from the code and from its zero point.
   const int32_t shift = is_signed8(w.dtype()) ? 0 : 128;
   m.values.resize(w.numel());
@@ -48,7 +51,9 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
       plain += m.values[c * m.k + k];
     }
     m.worst_sum = std::max(m.worst_sum, sum);
+    if (m.scales[c] > m.scales[m.widest]) m.widest = c;
     m.weight_sums.push_back(plain);
+    m.centred_sums.push_back(static_cast<int32_t>(plain - m.k * m.zero_points.back()));
   }
   return m;
 }
@@ -69,8 +74,8 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
   }
   auto e = std::make_shared<Epilogue>();
   const size_t channels = matrix_.scales.size();
-  e->bias.resize(channels);
-  e->multiplier.resize(channels);
+  e->bias.resize(channels + kEpiloguePadding);
+  e->multiplier.resize(channels + kEpiloguePadding);
   int64_t worst_bias = 0;
   for (size_t c = 0; c < channels; ++c) {
     const double scale = double(input.scale()) * double(matrix_.scales[c]);
@@ -89,7 +94,7 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
           "float32, got ",
           input.scale(), " * ", matrix_.scales[c], " / ", output.scale(), " for channel ", c);
   }
-  check_sums(input, worst_bias);
+  check_sums(reach_of(input), worst_bias);
   std::lock_guard lock(caches_->mutex);
   caches_->epilogue = e;
   caches_->input = std::make_shared<QParams>(input);
@@ -97,26 +102,65 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
   return e;
 }
 
-std::vector<float> PackedWeight::real_multiplier(const QParams& input) const {
-  check_sums(input, 0);
-  std::vector<float> m;
-  for (size_t c = 0; c < matrix_.scales.size(); ++c) {
-    m.push_back(static_cast<float>(double(input.scale()) * double(matrix_.scales[c])));
-    check(std::isfinite(m.back()), op_, ": input: expected input scale * weight scale inside float32, got ",
-          input.scale(), " * ", matrix_.scales[c], " for channel ", c);
-  }
-  return m;
+void PackedWeight::check_reals(float input_scale, int64_t reach) const {
+  check_sums(reach);
+  if (matrix_.scales.empty()) return;
+  const float largest = matrix_.scales[matrix_.widest];
+  check(std::isfinite(input_scale * largest), op_, ": input: expected input scale * weight scale inside float32, got ",
+        input_scale, " * ", largest, " for channel ", matrix_.widest);
 }
 
-void PackedWeight::check_sums(const QParams& input, int64_t worst_bias) const {
-  const DTypeInfo& t = info(input.dtype());
-  const int64_t z = input.zero_point();
-  const int64_t reach = std::max(z - t.qmin, t.qmax - z);  // largest |code - zero point| of the input
+int64_t reach_of(const QParams& qparams) {
+  const DTypeInfo& t = info(qparams.dtype());
+  const int64_t z = qparams.zero_point();
+  return std::max(z - t.qmin, t.qmax - z);
+}
+
+void PackedWeight::check_sums(int64_t reach, int64_t worst_bias) const {
   check(matrix_.worst_sum <= (kInt32Max - worst_bias) / std::max<int64_t>(reach, 1), op_,
         ": weight: expected sums that fit int32 for every input; K = ", matrix_.k,
         " products of these weights with codes ", reach, " away from the zero point can reach ",
         double(matrix_.worst_sum) * double(reach) + double(worst_bias));
 }
+
+namespace {
+
+// Safe for any activations in [0, 255] (kernels/gemm_mixed.h): in every column of the panel, weights of either sign
+// in (k0, k1), and in (k2, k3), sum to at most 128.
+bool is_safe(const int8_t* group, int panel) {
+  for (int i = 0; i < panel * 4; i += 2) {
+    const int a = group[i], b = group[i + 1];
+    const int positive = std::max(a, 0) + std::max(b, 0), negative = std::max(-a, 0) + std::max(-b, 0);
+    if (std::max(positive, negative) > 128) return false;
+  }
+  return true;
+}
+
+// Reorders the packed groups of K of all panels, block by block, the safe ones first.
+void order_groups(const GemmTile& t, int64_t panels, int64_t k_groups, PackedPanels& p) {
+  const int64_t step = int64_t{t.panel} * t.group;
+  std::vector<int8_t> block(t.mixed_block * step);
+  p.order.reserve(panels * k_groups);
+  p.all_safe = true;
+  for (int64_t panel = 0; panel < panels; ++panel)
+    for (int64_t k = 0; k < k_groups; k += t.mixed_block) {
+      const int64_t n = std::min<int64_t>(t.mixed_block, k_groups - k);
+      auto* values = reinterpret_cast<int8_t*>(p.values.get()) + (panel * k_groups + k) * step;
+      std::copy_n(values, n * step, block.data());
+      int64_t at = 0;
+      for (bool safe : {true, false}) {
+        for (int64_t q = 0; q < n; ++q) {
+          if (is_safe(block.data() + q * step, t.panel) != safe) continue;
+          std::copy_n(block.data() + q * step, step, values + at++ * step);
+          p.order.push_back(static_cast<uint16_t>(4 * q));
+        }
+        if (safe) p.safe_groups.push_back(static_cast<uint16_t>(at));
+      }
+      p.all_safe &= p.safe_groups.back() == n;
+    }
+}
+
+}  // namespace
 
 std::shared_ptr<const PackedPanels> PackedWeight::panels(const KernelTable& table) const {
   std::lock_guard lock(caches_->mutex);
@@ -136,6 +180,7 @@ std::shared_ptr<const PackedPanels> PackedWeight::panels(const KernelTable& tabl
       for (int64_t k = 0; k < m.k; ++k)
         to[k / t.group * t.panel * t.group + k % t.group] = static_cast<uint8_t>(from[k]);
     }
+  if (t.mixed_block) order_groups(t, panels * m.groups, k_groups, *p);
   caches_->panels.emplace_back(&table, p);
   return p;
 }
@@ -291,6 +336,28 @@ PackedConv::PackedConv(const char* op, QTensor user_weight, const QTensor& rows,
       lead[a] = padding[i];
     }
   }
+}
+
+// Output o = first + upsample * q and tap t meet at (first - lead + t * reach) / upsample + q where that is whole: for
+// every `apart`-th tap from the first such one on, and then the input's place moves by reach * apart / upsample.
+PackedConv PackedConv::phase(const Triple& first) const {
+  QTensor rows = mirrored(op(), weight(), groups);
+  Triple shift{0, 0, 0}, distance{1, 1, 1};
+  for (int i = 0; i < spatial; ++i) {
+    const int a = 3 - spatial + i;
+    const int64_t up = upsample[a], apart = up / std::gcd(up, reach[a]);
+    int64_t tap = 0;
+    while (tap < apart && (first[a] - lead[a] + tap * reach[a]) % up) ++tap;
+    const int64_t taps = tap < apart && tap < kernel[a] ? (kernel[a] - tap + apart - 1) / apart : 0;
+    if (taps) shift[a] = -(first[a] - lead[a] + tap * reach[a]) / up;
+    distance[a] = reach[a] * apart / up;
+    rows = rows.slice(2 + i, taps ? tap : 0, taps, apart);
+  }
+  const std::vector<int64_t> ones(spatial, 1), zeros(spatial, 0);
+  PackedConv conv{op(), weight(), rows, {}, ones, zeros, {}, ones, groups, false};
+  conv.lead = shift;
+  conv.reach = distance;
+  return conv;
 }
 
 Triple PackedConv::output_size(const Triple& input) const {

@@ -16,22 +16,31 @@ namespace octensor {
 
 // Weights as one matrix [groups][columns][k] of int8, zero points moved into int8's range.
 struct WeightMatrix {
-  int64_t groups, columns, k;        // columns and k per group
-  std::vector<int8_t> values;        // [group][column][k]
-  std::vector<int32_t> zero_points;  // [group * columns]
-  std::vector<float> scales;         // [group * columns]
-  std::vector<int32_t> weight_sums;  // [group * columns], sum over k of the values, without the zero point
-  bool asymmetric;                   // some zero point is not 0
-  int64_t worst_sum;                 // max over columns of sum_k |w - zero_point|
+  int64_t groups, columns, k;         // columns and k per group
+  std::vector<int8_t> values;         // [group][column][k]
+  std::vector<int32_t> zero_points;   // [group * columns]
+  std::vector<float> scales;          // [group * columns]
+  std::vector<int32_t> weight_sums;   // [group * columns], sum over k of the values, without the zero point
+  std::vector<int32_t> centred_sums;  // the same of value - zero point
+  bool asymmetric;                    // some zero point is not 0
+  int64_t worst_sum;                  // max over columns of sum_k |w - zero_point|
+  int64_t widest;                     // the column with the largest scale
 };
 
 // The panels of one instruction set, all groups one after the other.
 struct PackedPanels {
   StoragePtr values;
   int64_t group_bytes;
+  // Of the mixed GEMM: per group of the matrix and panel, the order of its groups of K and its blocks' safe ones.
+  std::vector<uint16_t> order, safe_groups;
+  bool all_safe;
 };
 
-// Everything of the epilogue for one pair of input and output parameters.
+// Largest |code - zero point| that parameters allow.
+int64_t reach_of(const QParams& qparams);
+
+// Everything of the epilogue for one pair of input and output parameters; padded by kEpiloguePadding entries.
+inline constexpr int64_t kEpiloguePadding = 64;
 struct Epilogue {
   std::vector<int32_t> bias;
   std::vector<float> multiplier;
@@ -50,15 +59,29 @@ class PackedWeight {
 
   // Throws ValueError when a sum could leave int32, or a bias or multiplier cannot be represented.
   std::shared_ptr<const Epilogue> epilogue(const QParams& input, const QParams& output) const;
-  // float32(input scale * weight scale) per channel, for float results; the same proof without a bias.
-  std::vector<float> real_multiplier(const QParams& input) const;
+  // Throws ValueError when a sum (and bias) could leave int32 for codes `reach` away from their zero point.
+  void check_sums(int64_t reach, int64_t worst_bias = 0) const;
+  // The proof for float results, with real scales: input scale * weight scale must be finite too.
+  void check_reals(float input_scale, int64_t reach) const;
   std::shared_ptr<const PackedPanels> panels(const KernelTable& table) const;
   // Depthwise form: int16 [tap pairs][padded channels][2], weight zero points subtracted; needs k taps, one
   // column per group.
   std::shared_ptr<const std::vector<int16_t>> depthwise(const KernelTable& table) const;
 
+  // A further form of these weights, as make(*this, table) gives it; made once per form and table.
+  template <class Form, class Self>
+  std::shared_ptr<const Form> form(const KernelTable& table,
+                                   std::shared_ptr<const Form> (*make)(const Self&, const KernelTable&)) const {
+    std::lock_guard lock(caches_->mutex);
+    const std::pair key{&table, reinterpret_cast<void (*)()>(make)};
+    for (auto& [known, value] : caches_->forms)
+      if (known == key) return std::static_pointer_cast<const Form>(value);
+    std::shared_ptr<const Form> made = make(static_cast<const Self&>(*this), table);
+    caches_->forms.emplace_back(key, made);
+    return made;
+  }
+
  private:
-  void check_sums(const QParams& input, int64_t worst_bias) const;
   const char* op_;
   QTensor weight_;
   std::vector<float> bias_;
@@ -67,6 +90,7 @@ class PackedWeight {
     std::mutex mutex;
     std::vector<std::pair<const KernelTable*, std::shared_ptr<const PackedPanels>>> panels;
     std::vector<std::pair<const KernelTable*, std::shared_ptr<const std::vector<int16_t>>>> depthwise;
+    std::vector<std::pair<std::pair<const KernelTable*, void (*)()>, std::shared_ptr<const void>>> forms;
     std::shared_ptr<const Epilogue> epilogue;
     std::shared_ptr<const QParams> input, output;
   };
@@ -92,6 +116,10 @@ struct PackedConv : PackedWeight {
   static PackedConv transposed(QTensor weight, std::vector<float> bias, std::vector<int64_t> stride,
                                std::vector<int64_t> padding, std::vector<int64_t> output_padding,
                                std::vector<int64_t> dilation, int64_t groups);
+
+  // Where upsample > 1: the ordinary convolution that gives outputs first, first + upsample, ... of this one. It holds
+  // the taps that meet input values there and no others, perhaps none; bias and multipliers are this one's.
+  PackedConv phase(const Triple& first) const;
 
   // Sizes of the output for these input sizes; ValueError where the kernel does not fit.
   Triple output_size(const Triple& input) const;

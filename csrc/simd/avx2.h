@@ -1,5 +1,7 @@
-// AVX2: 8 lanes, pairs of K through vpmaddwd on int16 operands, which cannot overflow for 8-bit codes
-// with any zero points: |a - za| and |w| stay within 255, so a pair sums to at most 130,050.
+// AVX2: 8 lanes. Two exact products of 8-bit codes, which the mixed GEMM (kernels/gemm_mixed.h) chooses between:
+//   Words  pairs of K through vpmaddwd on 16-bit operands, which no 8-bit code with any zero point overflows
+//   Mixed  groups of four K through vpmaddubsw and vpmaddwd, for weights whose pairs cannot leave int16:
+//          255 * (|w0| + |w1|) <= 32,640 where weights of one sign sum to at most 128
 // The contract of each operation is in simd/scalar.h.
 #pragma once
 #include <immintrin.h>
@@ -19,6 +21,14 @@ struct Avx2 {
   static I32 add(I32 x, I32 y) { return _mm256_add_epi32(x, y); }
   static I32 sub(I32 x, I32 y) { return _mm256_sub_epi32(x, y); }
   static I32 mul(I32 x, I32 y) { return _mm256_mullo_epi32(x, y); }
+  template <int N>
+  static I32 shift_left(I32 x) {
+    return _mm256_slli_epi32(x, N);
+  }
+  template <int N>
+  static I32 shift_right(I32 x) {
+    return _mm256_srai_epi32(x, N);
+  }
   template <bool Signed>
   static I32 load_codes(const uint8_t* p) {
     const __m128i c = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
@@ -28,6 +38,12 @@ struct Avx2 {
     const __m256i low = _mm256_and_si256(x, _mm256_set1_epi32(0xFF));
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  }
+  static void store_panel(uint8_t* p, I32 x, I32 y) {
+    const __m256i words = _mm256_and_si256(_mm256_packs_epi32(x, y), _mm256_set1_epi16(0xFF));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);  // packing works within each half
+    const __m256i codes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words), order);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
   }
 
   static F32 fset(float x) { return _mm256_set1_ps(x); }
@@ -55,8 +71,19 @@ struct Avx2 {
       const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
       return Signed ? _mm256_cvtepi8_epi16(c) : _mm256_cvtepu8_epi16(c);
     }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + windows[0]));
+      const __m128i codes = _mm_shuffle_epi8(c, _mm_loadu_si128(reinterpret_cast<const __m128i*>(index)));
+      return Signed ? _mm256_cvtepi8_epi16(codes) : _mm256_cvtepu8_epi16(codes);
+    }
     static Wide set(int16_t x) { return _mm256_set1_epi16(x); }
+    static Wide add(Wide x, Wide y) { return _mm256_add_epi16(x, y); }
     static Wide sub(Wide x, Wide y) { return _mm256_sub_epi16(x, y); }
+    template <int N>
+    static Wide shift_left(Wide x) {
+      return _mm256_slli_epi16(x, N);
+    }
     static Wide load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
@@ -73,7 +100,43 @@ struct Avx2 {
       return acc;
     }
   };
-  using Operand = Words;
+  struct Mixed {
+    using Activation = uint8_t;
+    using Wide = __m256i;
+    static constexpr int kGroup = 4, kRows = 4, kBlock = 128;
+    static Wide load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+    static Wide broadcast(const uint8_t* p) {
+      int32_t four;
+      __builtin_memcpy(&four, p, sizeof four);
+      return _mm256_set1_epi32(four);
+    }
+    // Sums of byte pairs as words; dot sums these by twos.
+    static Words::Wide pairs(Wide a, Wide b) { return _mm256_maddubs_epi16(a, b); }
+    static I32 dot(I32 acc, Wide a, Wide b) { return Words::dot(acc, pairs(a, b), Words::set(1)); }
+    static Words::Wide even_weights(Wide b) { return _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8); }
+    static Words::Wide odd_weights(Wide b) { return _mm256_srai_epi16(b, 8); }
+    static Words::Wide even_codes(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xFF)); }
+    static Words::Wide odd_codes(Wide a) { return _mm256_srli_epi16(a, 8); }
+    // kLanes groups of kRows rows, `stride` bytes apart: out[i] holds groups 2 i and 2 i + 1, each of all rows.
+    static void interleave(const uint8_t* rows, int64_t stride, Wide (&out)[kRows]) {
+      auto row = [&](int i) { return load(reinterpret_cast<const int8_t*>(rows + i * stride)); };
+      const Wide low01 = _mm256_unpacklo_epi32(row(0), row(1)), high01 = _mm256_unpackhi_epi32(row(0), row(1));
+      const Wide low23 = _mm256_unpacklo_epi32(row(2), row(3)), high23 = _mm256_unpackhi_epi32(row(2), row(3));
+      const Wide g04 = _mm256_unpacklo_epi64(low01, low23), g15 = _mm256_unpackhi_epi64(low01, low23);
+      const Wide g26 = _mm256_unpacklo_epi64(high01, high23), g37 = _mm256_unpackhi_epi64(high01, high23);
+      out[0] = low_halves(g04, g15);
+      out[1] = low_halves(g26, g37);
+      out[2] = high_halves(g04, g15);
+      out[3] = high_halves(g26, g37);
+    }
+    // a = 2 * halves(a) + units(a), byte by byte.
+    static Wide halves(Wide a) { return _mm256_and_si256(_mm256_srli_epi16(a, 1), _mm256_set1_epi8(0x7F)); }
+    static Wide units(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(1)); }
+    static Wide low_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x20); }
+    static Wide high_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x31); }
+    static void store(uint8_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+  };
+  using Operand = Mixed;
 
   template <bool Signed>
   static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
@@ -90,6 +153,10 @@ struct Avx2 {
     static constexpr int kCount = 32;
     static Vec load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static void store(uint8_t* p, Vec x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(x));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm256_extracti128_si256(x, 1));
+    }
     static Vec set(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
     static Vec add(Vec x, Vec y) { return _mm256_add_epi8(x, y); }
     template <bool Signed>

@@ -20,6 +20,14 @@ struct Avx512Vnni {
   static I32 add(I32 x, I32 y) { return _mm512_add_epi32(x, y); }
   static I32 sub(I32 x, I32 y) { return _mm512_sub_epi32(x, y); }
   static I32 mul(I32 x, I32 y) { return _mm512_mullo_epi32(x, y); }
+  template <int N>
+  static I32 shift_left(I32 x) {
+    return _mm512_slli_epi32(x, N);
+  }
+  template <int N>
+  static I32 shift_right(I32 x) {
+    return _mm512_srai_epi32(x, N);
+  }
   template <bool Signed>
   static I32 load_codes(const uint8_t* p) {
     const __m128i c = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -27,6 +35,10 @@ struct Avx512Vnni {
   }
   static void store_codes(uint8_t* p, I32 x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x));
+  }
+  static void store_panel(uint8_t* p, I32 x, I32 y) {
+    store_codes(p, x);
+    store_codes(p + kLanes, y);
   }
 
   static F32 fset(float x) { return _mm512_set1_ps(x); }
@@ -53,8 +65,19 @@ struct Avx512Vnni {
       const __m256i c = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
       return Signed ? _mm512_cvtepi8_epi16(c) : _mm512_cvtepu8_epi16(c);
     }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      const __m256i c = _mm256_set_m128i(window(p + windows[1]), window(p + windows[0]));
+      const __m256i codes = _mm256_shuffle_epi8(c, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)));
+      return Signed ? _mm512_cvtepi8_epi16(codes) : _mm512_cvtepu8_epi16(codes);
+    }
     static Wide set(int16_t x) { return _mm512_set1_epi16(x); }
+    static Wide add(Wide x, Wide y) { return _mm512_add_epi16(x, y); }
     static Wide sub(Wide x, Wide y) { return _mm512_sub_epi16(x, y); }
+    template <int N>
+    static Wide shift_left(Wide x) {
+      return _mm512_slli_epi16(x, N);
+    }
     static Wide load(const int16_t* p) { return _mm512_loadu_si512(p); }
     static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { _mm512_storeu_si512(p, x); }
@@ -69,6 +92,20 @@ struct Avx512Vnni {
     using Wide = __m512i;
     static constexpr int kGroup = 4;
     static Wide load(const int8_t* p) { return _mm512_loadu_si512(p); }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      __m512i c;
+      if (windows[0] == windows[1] && windows[0] == windows[2] && windows[0] == windows[3]) {
+        c = _mm512_broadcast_i32x4(window(p + windows[0]));
+      } else {
+        const __m256i low = _mm256_set_m128i(window(p + windows[1]), window(p + windows[0]));
+        const __m256i high = _mm256_set_m128i(window(p + windows[3]), window(p + windows[2]));
+        c = _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(low), high, 1);
+      }
+      const __m512i codes = _mm512_shuffle_epi8(c, _mm512_loadu_si512(index));
+      return Signed ? _mm512_xor_si512(codes, _mm512_set1_epi8(-128)) : codes;
+    }
+    static void store(uint8_t* p, Wide x) { _mm512_storeu_si512(p, x); }
     static Wide broadcast(const uint8_t* p) { return _mm512_set1_epi32(four_bytes(p)); }
     static I32 dot(I32 acc, Wide a, Wide b) {
       asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
@@ -94,6 +131,10 @@ struct Avx512Vnni {
     static constexpr int kCount = 64;
     static Vec load(const uint8_t* p) { return _mm512_loadu_si512(p); }
     static void store(uint8_t* p, Vec x) { _mm512_storeu_si512(p, x); }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(x));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(q), _mm512_extracti64x4_epi64(x, 1));
+    }
     static Vec set(uint8_t x) { return _mm512_set1_epi8(static_cast<char>(x)); }
     static Vec add(Vec x, Vec y) { return _mm512_add_epi8(x, y); }
     template <bool Signed>
@@ -139,6 +180,7 @@ struct Avx512Vnni {
   };
 
  private:
+  static __m128i window(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
   static int32_t four_bytes(const void* p) {
     int32_t four;
     __builtin_memcpy(&four, p, sizeof four);

@@ -21,6 +21,14 @@ struct Neon {
   static I32 add(I32 x, I32 y) { return {{vaddq_s32(x.val[0], y.val[0]), vaddq_s32(x.val[1], y.val[1])}}; }
   static I32 sub(I32 x, I32 y) { return {{vsubq_s32(x.val[0], y.val[0]), vsubq_s32(x.val[1], y.val[1])}}; }
   static I32 mul(I32 x, I32 y) { return {{vmulq_s32(x.val[0], y.val[0]), vmulq_s32(x.val[1], y.val[1])}}; }
+  template <int N>
+  static I32 shift_left(I32 x) {
+    return {{vshlq_n_s32(x.val[0], N), vshlq_n_s32(x.val[1], N)}};
+  }
+  template <int N>
+  static I32 shift_right(I32 x) {
+    return {{vshrq_n_s32(x.val[0], N), vshrq_n_s32(x.val[1], N)}};
+  }
   template <bool Signed>
   static I32 load_codes(const uint8_t* p) {
     const int16x8_t w = Words::widen<Signed>(p);
@@ -29,6 +37,10 @@ struct Neon {
   static void store_codes(uint8_t* p, I32 x) {
     const int16x8_t words = vcombine_s16(vmovn_s32(x.val[0]), vmovn_s32(x.val[1]));
     vst1_u8(p, vreinterpret_u8_s8(vmovn_s16(words)));
+  }
+  static void store_panel(uint8_t* p, I32 x, I32 y) {
+    store_codes(p, x);
+    store_codes(p + kLanes, y);
   }
 
   static F32 fset(float x) { return {{vdupq_n_f32(x), vdupq_n_f32(x)}}; }
@@ -61,8 +73,18 @@ struct Neon {
       const uint8x8_t c = vld1_u8(p);
       return Signed ? vmovl_s8(vreinterpret_s8_u8(c)) : vreinterpretq_s16_u16(vmovl_u8(c));
     }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      const uint8x8_t c = vqtbl1_u8(vld1q_u8(p + windows[0]), vld1_u8(index));
+      return Signed ? vmovl_s8(vreinterpret_s8_u8(c)) : vreinterpretq_s16_u16(vmovl_u8(c));
+    }
     static Wide set(int16_t x) { return vdupq_n_s16(x); }
+    static Wide add(Wide x, Wide y) { return vaddq_s16(x, y); }
     static Wide sub(Wide x, Wide y) { return vsubq_s16(x, y); }
+    template <int N>
+    static Wide shift_left(Wide x) {
+      return vshlq_n_s16(x, N);
+    }
     static Wide load(const int16_t* p) { return vld1q_s16(p); }
     static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { vst1q_s16(p, x); }
@@ -91,6 +113,10 @@ struct Neon {
     static void store(uint8_t* p, Vec x) {
       vst1q_u8(p, x.val[0]);
       vst1q_u8(p + 16, x.val[1]);
+    }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      vst1q_u8(p, x.val[0]);
+      vst1q_u8(q, x.val[1]);
     }
     static Vec set(uint8_t x) { return {{vdupq_n_u8(x), vdupq_n_u8(x)}}; }
     static Vec add(Vec x, Vec y) { return {{vaddq_u8(x.val[0], y.val[0]), vaddq_u8(x.val[1], y.val[1])}}; }

@@ -13,6 +13,17 @@ struct NeonDot : Neon {
     using Wide = int8x16x2_t;
     static constexpr int kGroup = 4;
     static Wide load(const int8_t* p) { return {{vld1q_s8(p), vld1q_s8(p + 16)}}; }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      const uint8x16_t flip = vdupq_n_u8(Signed ? 0 : 0x80);
+      const uint8x16_t low = vqtbl1q_u8(vld1q_u8(p + windows[0]), vld1q_u8(index));
+      const uint8x16_t high = vqtbl1q_u8(vld1q_u8(p + windows[1]), vld1q_u8(index + 16));
+      return {{vreinterpretq_s8_u8(veorq_u8(low, flip)), vreinterpretq_s8_u8(veorq_u8(high, flip))}};
+    }
+    static void store(int8_t* p, Wide x) {
+      vst1q_s8(p, x.val[0]);
+      vst1q_s8(p + 16, x.val[1]);
+    }
     static Wide broadcast(const int8_t* p) {
       int32_t four;
       __builtin_memcpy(&four, p, sizeof four);

@@ -7,7 +7,8 @@
 //   Words               16-bit operands of exact products, as a nested struct (every set has it)
 //   Operand             the operands of the 8-bit GEMM: Words, whose activations hold code minus zero point, or
 //                       Bytes, whose activations hold the code itself (shifted by 128 where its signedness is
-//                       the other; the driver corrects for the zero point per column)
+//                       the other; the driver corrects for the zero point per column), or
+//                       Mixed (AVX2; kernels/gemm_mixed.h)
 // An operand struct has
 //   Activation          int16_t in Words; uint8_t or int8_t in Bytes
 //   kGroup              K elements that one dot step consumes
@@ -16,9 +17,15 @@
 //   broadcast           kGroup activations, repeated
 //   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32 as long as
 //                       no pair of Words sums beyond it
-// and Words also widen<Signed> (kLanes * kGroup 8-bit codes as Wide), set, sub and store. The rest:
+//   pick<Signed>        as many 8-bit codes: value i is p[windows[i / 16] + index[i]], index below 16, whole windows
+//                       of 16 read; as Activation has them (in Words without the zero point subtracted)
+//   store               a Wide
+// and Words also widen<Signed> (kLanes * kGroup 8-bit codes as Wide), set, add, sub and shift_left<N> (modulo 2^16).
+// The rest:
+//   shift_left<N>, shift_right<N>   of int32, the latter copying the sign
+//   store_panel         the low bytes of kPanel lanes, in two vectors
 //   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
-//   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
+//   nan_to_zero, fmin, fmax   the latter two may return either operand where one is NaN
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
 //   fixed               nearest int32 for any argument; where there is none, a number whose low 16 bits are 0, or
@@ -26,7 +33,7 @@
 //   roughly(a, b, c)    a * b + c, rounded once or twice: for estimates whose error is bounded, never for results
 // Codes is the nested struct of whole vectors of 8-bit codes, for kernels that only move or compare them:
 //   kCount              4 * kLanes codes in a Vec
-//   load, store, set, add (wrapping)
+//   load, store, set, add (wrapping); store_halves (each half to a place of its own)
 //   max<Signed>         of bytes, signed or unsigned
 //   narrow(a, b, c, d, z)  four I32, in this order, each saturated to int16, z added saturating, then saturated to int8
 //   narrow_fixed(a, b, c, d, limit, near)  the same of the high halves, without z; sets near where any low half,
@@ -62,12 +69,24 @@ struct Scalar {
   static I32 mul(I32 x, I32 y) {
     return lanes<I32>([&](int i) { return static_cast<int32_t>(uint32_t(x.v[i]) * uint32_t(y.v[i])); });
   }
+  template <int N>
+  static I32 shift_left(I32 x) {
+    return lanes<I32>([&](int i) { return static_cast<int32_t>(uint32_t(x.v[i]) << N); });
+  }
+  template <int N>
+  static I32 shift_right(I32 x) {
+    return lanes<I32>([&](int i) { return x.v[i] >> N; });
+  }
   template <bool Signed>
   static I32 load_codes(const uint8_t* p) {
     return lanes<I32>([&](int i) { return code<Signed>(p[i]); });
   }
   static void store_codes(uint8_t* p, I32 x) {
     for (int i = 0; i < kLanes; ++i) p[i] = static_cast<uint8_t>(x.v[i]);
+  }
+  static void store_panel(uint8_t* p, I32 x, I32 y) {
+    store_codes(p, x);
+    store_codes(p + kLanes, y);
   }
 
   static F32 fset(float x) { return {{x, x, x, x}}; }
@@ -115,16 +134,27 @@ struct Scalar {
     static Wide widen(const uint8_t* p) {
       return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[i])); });
     }
+    template <bool Signed>
+    static Wide pick(const uint8_t* p, const int32_t* windows, const uint8_t* index) {
+      return lanes<Wide>([&](int i) { return static_cast<int16_t>(code<Signed>(p[windows[0] + index[i]])); });
+    }
     static Wide set(int16_t x) { return {{x, x, x, x}}; }
+    static Wide add(Wide x, Wide y) {
+      return lanes<Wide>([&](int i) { return static_cast<int16_t>(x.v[i] + y.v[i]); });
+    }
     static Wide sub(Wide x, Wide y) {
       return lanes<Wide>([&](int i) { return static_cast<int16_t>(x.v[i] - y.v[i]); });
+    }
+    template <int N>
+    static Wide shift_left(Wide x) {
+      return lanes<Wide>([&](int i) { return static_cast<int16_t>(x.v[i] * (1 << N)); });
     }
     static Wide load(const int16_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
     static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { std::memcpy(p, x.v, sizeof x.v); }
     static Wide broadcast(const int16_t* p) { return set(*p); }
     static I32 dot(I32 acc, Wide a, Wide b) {
-      return add(acc, lanes<I32>([&](int i) { return a.v[i] * b.v[i]; }));
+      return Scalar::add(acc, lanes<I32>([&](int i) { return a.v[i] * b.v[i]; }));
     }
   };
   using Operand = Words;
@@ -154,6 +184,10 @@ struct Scalar {
       return x;
     }
     static void store(uint8_t* p, Vec x) { std::memcpy(p, x.v, sizeof x.v); }
+    static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
+      std::memcpy(p, x.v, kCount / 2);
+      std::memcpy(q, x.v + kCount / 2, kCount / 2);
+    }
     static Vec set(uint8_t x) {
       return each([&](int) { return x; });
     }

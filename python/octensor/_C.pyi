@@ -17,9 +17,9 @@ __all__: list[str] = [
     "PackedLinear",
     "QParams",
     "QTensor",
-    "adaptive_avg_pool2d",
+    "adaptive_avg_pool",
     "add",
-    "avg_pool2d",
+    "avg_pool",
     "cat",
     "choose_qparams",
     "conv",
@@ -29,14 +29,12 @@ __all__: list[str] = [
     "exp",
     "get_isa",
     "get_num_threads",
-    "gru_cell",
     "isa_list",
     "linear",
     "linear_dynamic",
     "lookup",
-    "lstm_cell",
     "matmul_integer",
-    "max_pool2d",
+    "max_pool",
     "mul",
     "qint32",
     "qint8",
@@ -44,7 +42,10 @@ __all__: list[str] = [
     "quantize",
     "quint4x2",
     "quint8",
+    "recurrent",
+    "recurrent_step",
     "requantize",
+    "set_conv_algorithm",
     "set_isa",
     "set_num_threads",
     "sigmoid",
@@ -435,6 +436,9 @@ class PackedConv:
         dilation: typing.Any,
         groups: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
+    def algorithm(self, input_shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> str:
+        """Which algorithm a dense convolution of this input takes now: direct, winograd2 or winograd4, the latter as winograd4/2 where the input channels are summed in two parts."""
+
     @property
     def bias(self) -> typing.Any:
         """The float32 bias, or None."""
@@ -475,27 +479,24 @@ def _rebuild_qtensor(
 ) -> QTensor:
     """Inverse of pickling."""
 
-def adaptive_avg_pool2d(
-    input: QTensor,
-    output_size: typing.Annotated[
-        collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex | None], "FixedSize(2)"
-    ],
+def adaptive_avg_pool(
+    input: QTensor, output_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex | None]
 ) -> QTensor:
-    """Mean over windows that cut the input into output_size parts; None keeps a size."""
+    """Mean over windows that cut 1 to 3 spatial axes into output_size parts; None keeps a size."""
 
 def add(a: QTensor, b: QTensor, qparams: QParams, relu: bool = False) -> QTensor:
     """``quantize(dequantize(a) + dequantize(b))``, shapes broadcast; with relu the result is at least real 0."""
 
-def avg_pool2d(
+def avg_pool(
     input: QTensor,
-    kernel_size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
-    stride: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
-    padding: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
+    kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     ceil_mode: bool,
     count_include_pad: bool,
     divisor_override: typing.SupportsInt | typing.SupportsIndex | None,
 ) -> QTensor:
-    """``round_half_even(sum(q - z) / divisor) + z`` of each window; same parameters."""
+    """``round_half_even(sum(q - z) / divisor) + z`` of each window, over 1 to 3 spatial axes; same parameters."""
 
 def cat(
     tensors: collections.abc.Sequence[QTensor], dim: typing.SupportsInt | typing.SupportsIndex, qparams: QParams
@@ -528,9 +529,6 @@ def get_isa() -> str:
 def get_num_threads() -> int:
     """How many threads one op may use."""
 
-def gru_cell(gi: np.ndarray, gh: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """One GRU step from the input's and the hidden state's parts [N, 3H] (r, z, n) and the state [N, H]."""
-
 def isa_list() -> list[tuple[str, bool]]:
     """The instruction sets of this build, best first, each with whether this CPU supports it."""
 
@@ -538,12 +536,12 @@ def linear(input: QTensor, packed: PackedLinear, qparams: QParams, relu: bool = 
     """``x [..., K]`` times the weight transposed, plus bias, requantized; see docs/numerics.md."""
 
 def linear_dynamic(
-    input: np.ndarray, packed: PackedLinear, reduce_range: bool = False, relu: bool = False
+    input: np.ndarray, packed: PackedLinear, reduce_range: bool = False, relu: bool = False, per_row: bool = False
 ) -> np.ndarray:
     """A linear layer on float32 input, quantized on the fly.
 
-    The whole input is quantized to quint8 with the parameters that :func:`choose_qparams` gives for its range; the
-    result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
+    The whole input, or with per_row each row of K values, is quantized to quint8 with the parameters that
+    :func:`choose_qparams` gives for its range; the result is ``float32(sum) * float32(s_x * s_w[c]) + bias[c]``.
 
     Raises
     ------
@@ -561,9 +559,6 @@ def lookup(input: QTensor, table: np.ndarray, qparams: QParams) -> QTensor:
         Codes of ``qparams.dtype``, indexed by the raw byte of the input's code.
     qparams : QParams
         The result's parameters."""
-
-def lstm_cell(gates: np.ndarray, c: np.ndarray) -> tuple:
-    """One LSTM step from its gates [N, 4H] (i, f, g, o before their nonlinearity) and cell state [N, H]: (h, c)."""
 
 def matmul_integer(
     a: np.ndarray, b: np.ndarray, a_zero_point: typing.Any = 0, b_zero_point: typing.Any = 0
@@ -586,15 +581,15 @@ def matmul_integer(
     ValueError
         Where shapes do not fit or a sum could leave int32."""
 
-def max_pool2d(
+def max_pool(
     input: QTensor,
-    kernel_size: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
-    stride: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
-    padding: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
-    dilation: typing.Annotated[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], "FixedSize(2)"],
+    kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    dilation: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     ceil_mode: bool,
 ) -> QTensor:
-    """Largest code of each window; same parameters."""
+    """Largest code of each window, over 1 to 3 spatial axes; same parameters."""
 
 def mul(a: QTensor, b: QTensor, qparams: QParams, relu: bool = False) -> QTensor:
     """The exact integer product, rescaled by ``float32(sa * sb / so)`` with one rounding; shapes broadcast."""
@@ -610,8 +605,53 @@ def quantize(input: np.ndarray, qparams: QParams, channels_last: bool = False) -
     channels_last : bool
         Lay a 4-D result out channels-last."""
 
+def recurrent(
+    cell: str,
+    input: np.ndarray,
+    sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    state: collections.abc.Sequence[np.ndarray],
+    w_ih: PackedLinear,
+    w_hh: PackedLinear,
+    backward: bool = False,
+    reduce_range: bool = False,
+    out: typing.Any = None,
+) -> tuple:
+    """A recurrent layer in one direction over whole sequences: the state of each after its last step.
+
+    The whole input is quantized with one range, the hidden state of each step with its own, as linear_dynamic does.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+    input : ndarray of float32, shape [rows, K]
+        The rows of time 0, then those of time 1, ...
+    sizes : list of int
+        The number of rows at each time, never more than the time before.
+    state : tuple of ndarrays, shape [sizes[0], H]
+        (h, c) for an LSTM, (h,) for the others.
+    w_ih, w_hh : PackedLinear
+        With gates * H rows.
+    backward : bool
+        Whether to go from the last time to the first.
+    out : ndarray of float32, shape [rows, H], optional
+        Receives h after each step; its rows may be apart."""
+
+def recurrent_step(cell: str, gi: np.ndarray, gh: np.ndarray, state: collections.abc.Sequence[np.ndarray]) -> tuple:
+    """One step of a recurrent cell: the state after it.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+    gi, gh : ndarray of float32, shape [N, gates * H]
+        The input's and the hidden state's parts of the gates (i, f, g, o; r, z, n), before their nonlinearity.
+    state : tuple of ndarrays, shape [N, H]
+        (h, c) for an LSTM, (h,) for the others."""
+
 def requantize(input: QTensor, qparams: QParams) -> QTensor:
     """Dequantize, then quantize with other parameters."""
+
+def set_conv_algorithm(name: str) -> None:
+    """Prefer direct, winograd2 or winograd4 wherever it applies and is exact; auto chooses by shape. For tests and measurements: results do not depend on it."""
 
 def set_isa(name: str) -> None:
     """Choose the instruction set whose kernels run, for the whole process. Results do not depend on it."""

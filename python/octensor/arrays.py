@@ -32,6 +32,8 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     """
     if isinstance(data, Holder):
         array = data._array
+        if dtype is None and array.dtype is FLOAT:
+            return array
     elif isinstance(data, QTensor):
         raise TypeError(
             f"expected a float Tensor or array, got QTensor of shape {tuple(data.shape)}: "

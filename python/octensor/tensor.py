@@ -68,7 +68,7 @@ class Tensor(InPlace):
         """Make a tensor around the result of an op."""
         tensor = Tensor.__new__(Tensor)
         array = np.asarray(array)
-        tensor._array = array.astype(FLOAT) if array.dtype == np.float64 else array
+        tensor._array = array if array.dtype is FLOAT or array.dtype != np.float64 else array.astype(FLOAT)
         tensor._node = None
         tensor._requires_grad = False
         tensor.grad = None

@@ -78,9 +78,13 @@ class RecurrentCell(ProjectingLayer):
         state: tuple[Any, ...] = tuple(self._state(value, wanted, single) for value in given)
         if self.is_dynamic:
             state = tuple(as_array(s) for s in state)
-        part = self._project(x, "weight_ih", "bias_ih")
-        hidden = self._project(state[0], "weight_hh", "bias_hh")
-        after = [Tensor(s) if isinstance(s, np.ndarray) else s for s in self.cell.step(part, hidden, state)]
+        pair = self._packed_pair("")
+        if pair is None:
+            part = self._project(x, "weight_ih", "bias_ih")
+            state = self.cell.step(part, self._project(state[0], "weight_hh", "bias_hh"), state)
+        else:
+            state = self.cell.run(as_array(x), [len(state[0])], state, pair, reduce_range=self.reduce_range)
+        after = [Tensor(s) if isinstance(s, np.ndarray) else s for s in state]
         after = [s[0] for s in after] if single else after
         return tuple(after) if len(after) > 1 else after[0]
 

@@ -49,16 +49,31 @@ class ProjectingLayer(Module):
         """Return x Wᵀ + b for a weight or a part of one; `key` names it in the cache."""
         if isinstance(weight, Tensor):
             return linear(x, weight, bias)
-        if self._cache is None:
-            self.__dict__["_cache"] = {}
-        values = None if bias is None else as_array(bias)
-        ready = self._cache.get(key)
-        if ready is None:
-            ready = _C.PackedLinear(weight, values) if isinstance(weight, QTensor) else weight.astype(np.float32)
-            self._cache[key] = ready
+        ready = self._ready(weight, bias, key)
         if isinstance(weight, QTensor):
             return _C.linear_dynamic(as_array(x), ready, self.reduce_range)
-        return as_array(linear(as_array(x), ready, values))
+        return as_array(linear(as_array(x), ready, None if bias is None else as_array(bias)))
+
+    def _ready(self, weight: Any, bias: Any, key: Any) -> Any:
+        """Return a reduced weight as products read it, packed with its bias or in float32, made on first use."""
+        if self._cache is None:
+            self.__dict__["_cache"] = {}
+        ready = self._cache.get(key)
+        if ready is None:
+            integers = isinstance(weight, QTensor)
+            values = None if bias is None else as_array(bias)
+            ready = _C.PackedLinear(weight, values) if integers else weight.astype(np.float32)
+            self._cache[key] = ready
+        return ready
+
+    def _packed_pair(self, suffix: str) -> tuple[_C.PackedLinear, _C.PackedLinear] | None:
+        """Return the packed weights of the input and of the hidden state, where both are integers."""
+        names = [(f"weight_{part}{suffix}", f"bias_{part}{suffix}") for part in ("ih", "hh")]
+        weights = [(getattr(self, weight), getattr(self, bias, None), weight) for weight, bias in names]
+        if not all(isinstance(weight, QTensor) for weight, _, _ in weights):
+            return None
+        pair = [self._ready(*each) for each in weights]
+        return pair[0], pair[1]
 
     def get_weight(self) -> dict[str, Any]:
         """Return {name: weight}; QTensors in the dynamic stage."""

@@ -2,7 +2,8 @@
 
 The input's part of the gates does not depend on the state, so it is one product over the whole sequence; only the
 hidden state's part is a product per step. In the dynamic stage the first is therefore one dynamic quantization of the
-layer's whole input, the second one per step (see `nn.projection`; a step is in `ops.gates`).
+layer's whole input, the second one per step (see `nn.projection`; a step is in `ops.gates`); with integer weights all
+steps are one call.
 
 All sequences are treated as packed ones: the rows of time 0, then those of time 1 …, with the number of rows at each
 time. In a batch of equal lengths that number does not change. Going forward in time, sequences end, and their state is
@@ -133,15 +134,22 @@ class RecurrentLayer(ProjectingLayer):
         rows, sizes = self._rows(input) if packed is None else self._packed_rows(packed)
         order = None if packed is None or packed.sorted_indices is None else as_array(packed.sorted_indices)
         states = self._initial(hx, sizes[0], order, single)
-        finals = []
+        finals, suffixes = [], self._suffixes()
         for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self._directions):
-                index = layer * self._directions + direction
-                output, final = self._run(rows, sizes, states[index], self._suffixes()[index], direction == 1)
-                outputs.append(output)
-                finals.append(final)
-            rows = join(outputs, 1)
+            first = layer * self._directions
+            pairs = [self._packed_pair(suffix) for suffix in suffixes[first : first + self._directions]]
+            if all(pairs):
+                rows, ends = self._run_packed(rows, sizes, states[first:], pairs)
+                finals += ends
+            else:
+                outputs = []
+                for direction in range(self._directions):
+                    output, final = self._run(
+                        rows, sizes, states[first + direction], suffixes[first + direction], direction == 1
+                    )
+                    outputs.append(output)
+                    finals.append(final)
+                rows = join(outputs, 1)
             if layer < self.num_layers - 1 and self.dropout and self.training:
                 rows = dropout(rows, self.dropout, True)
         state = tuple(stack([_tensor(final[k]) for final in finals], 0) for k in range(self.cell.states))
@@ -203,6 +211,19 @@ class RecurrentLayer(ProjectingLayer):
                 raise ValueError(f"hx: expected shape {shape}, got {tuple(value.shape)}")
             tensors.append(value if order is None else value[:, order])
         return [tuple(t[i] for t in tensors) for i in range(total)]
+
+    def _run_packed(
+        self, rows: Any, sizes: list[int], starts: list[State], pairs: list[Any]
+    ) -> tuple[np.ndarray, list[State]]:
+        """Run all directions of one layer with packed weights; return output rows, and the last state of each."""
+        x, width = as_array(rows), self.hidden_size
+        output = np.empty((len(x), len(pairs) * width), np.float32)
+        ends = []
+        for k, (pair, start) in enumerate(zip(pairs, starts[: len(pairs)], strict=True)):
+            out = output[:, k * width : (k + 1) * width]
+            start = tuple(as_array(s) for s in start)
+            ends.append(self.cell.run(x, sizes, start, pair, k == 1, self.reduce_range, out))
+        return output, ends
 
     def _run(self, rows: Any, sizes: list[int], start: State, suffix: str, backward: bool) -> tuple[Any, State]:
         """Run one layer in one direction; return its outputs as rows, and the last state of each sequence."""

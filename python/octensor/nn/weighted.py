@@ -150,14 +150,18 @@ class WeightedLayer(Module):
         return self._run(x, self._packed(), qparams, self.activation is not None)
 
     def _forward_reduced(self, x: Any) -> Tensor:
-        """Dynamic and weight-only stages: float in, float out."""
-        if self.stage == "dynamic":
-            return Tensor._wrap(self._run_dynamic(as_array(x), self._packed(), self.activation is not None))
-        if self._cache is None:
+        """Dynamic and weight-only stages: float in, float out. What is in the cache says which."""
+        ready = self._cache
+        if ready is None:
             weight = self.weight
-            real = _C.dequantize(weight) if isinstance(weight, QTensor) else weight.astype(np.float32)
-            self.__dict__["_cache"] = Tensor(real)
-        output: Tensor = self._compute(x, self._cache, self.bias)
+            if self.stage == "dynamic":
+                ready = self._packed()
+            else:
+                ready = Tensor(_C.dequantize(weight) if isinstance(weight, QTensor) else weight.astype(np.float32))
+            self.__dict__["_cache"] = ready
+        if not isinstance(ready, Tensor):
+            return Tensor._wrap(self._run_dynamic(as_array(x), ready, self.activation is not None))
+        output: Tensor = self._compute(x, ready, self.bias)
         return output if self.activation is None else self.activation(output)
 
     def _packed(self) -> Any:

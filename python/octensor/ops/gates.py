@@ -8,7 +8,8 @@ named, H each) and the state before:
 * RNN:                h' = tanh(gi + gh), or relu.
 
 A state is a tuple: (h, c) for the LSTM, (h,) for the others. Each cell has the step twice: on Tensors, by ops with
-gradients, and on arrays, by kernels that give the same bits on every CPU, for layers with quantized weights.
+gradients, and on arrays, by a kernel that gives the same bits on every CPU, for layers with weights in fewer bits.
+Where both weights are packed integers one call takes all steps of a sequence.
 """
 
 from __future__ import annotations
@@ -26,16 +27,36 @@ State = tuple[Any, ...]
 
 
 class Cell(NamedTuple):
-    """How many gates a cell has, how many tensors its state, and its step in both forms."""
+    """How the kernels call a cell, how many gates it has, how many tensors its state, and its step on Tensors."""
 
+    kernel: str
     gates: int
     states: int
     float_step: Callable[[Any, Any, State], State]
-    exact_step: Callable[[Any, Any, State], State]
+
+    def exact_step(self, gi: Any, gh: Any, state: State) -> State:
+        """Return the state after a step, all in arrays."""
+        return _C.recurrent_step(self.kernel, gi, gh, state)
 
     def step(self, gi: Any, gh: Any, state: State) -> State:
         """Return the state after a step; arrays take the exact form."""
         return (self.exact_step if isinstance(gi, np.ndarray) else self.float_step)(gi, gh, state)
+
+    def run(
+        self,
+        rows: np.ndarray,
+        sizes: list[int],
+        state: State,
+        weights: tuple[_C.PackedLinear, _C.PackedLinear],
+        backward: bool = False,
+        reduce_range: bool = False,
+        out: np.ndarray | None = None,
+    ) -> State:
+        """Take all steps of a sequence: `sizes[t]` of the rows belong to time t.
+
+        Returns the state of each sequence after its last step; `out` receives h after each step, as rows.
+        """
+        return _C.recurrent(self.kernel, rows, sizes, state, *weights, backward, reduce_range, out)
 
 
 def _lstm(gi: Any, gh: Any, state: State) -> State:
@@ -51,15 +72,11 @@ def _gru(gi: Any, gh: Any, state: State) -> State:
     return (n + sigmoid(i_z + h_z) * (state[0] - n),)
 
 
-def _rows(array: Any) -> np.ndarray:
-    return np.ascontiguousarray(array)
-
-
-LSTM_CELL = Cell(4, 2, _lstm, lambda gi, gh, s: _C.lstm_cell(gi + gh, _rows(s[1])))
-GRU_CELL = Cell(3, 1, _gru, lambda gi, gh, s: (_C.gru_cell(_rows(gi), _rows(gh), _rows(s[0])),))
+LSTM_CELL = Cell("lstm", 4, 2, _lstm)
+GRU_CELL = Cell("gru", 3, 1, _gru)
 RNN_CELLS = {
-    "tanh": Cell(1, 1, lambda gi, gh, s: (tanh(gi + gh),), lambda gi, gh, s: (_C.tanh(gi + gh),)),
-    "relu": Cell(1, 1, lambda gi, gh, s: (relu(gi + gh),), lambda gi, gh, s: (np.maximum(gi + gh, np.float32(0)),)),
+    "tanh": Cell("rnn_tanh", 1, 1, lambda gi, gh, s: (tanh(gi + gh),)),
+    "relu": Cell("rnn_relu", 1, 1, lambda gi, gh, s: (relu(gi + gh),)),
 }
 
 

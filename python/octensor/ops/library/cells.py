@@ -64,6 +64,13 @@ class CellParams:
         self.b_ih, self.b_hh = (None if b is None else as_array(b, np.float32) for b in (b_ih, b_hh))
         self.reduce_range = reduce_range
 
+    @property
+    def packed(self) -> tuple[PackedLinear, PackedLinear] | None:
+        """Both weights, where they are integers and hold their own biases."""
+        pairs = (self.w_ih, self.b_ih), (self.w_hh, self.b_hh)
+        ready = [w for w, b in pairs if isinstance(w, PackedLinear) and (b is None or w.bias is not None)]
+        return (ready[0], ready[1]) if len(ready) == 2 else None
+
     def of_input(self, x: np.ndarray) -> np.ndarray:
         """Return the input's part of the gates."""
         return self._linear(x, self.w_ih, self.b_ih)
@@ -112,7 +119,11 @@ def _floats(op: str, name: str, x: Any, ndim: int) -> np.ndarray:
 def _cell(op: str, cell: Cell, input: Any, states: Sequence[Any], params: CellParams) -> tuple[Tensor, ...]:
     x = _floats(op, "input", input, 2)
     old = tuple(_floats(op, "hx", state, 2) for state in states)
-    return tuple(Tensor._wrap(new) for new in cell.exact_step(params.of_input(x), params.of_hidden(old[0]), old))
+    if params.packed is None:
+        new = cell.exact_step(params.of_input(x), params.of_hidden(old[0]), old)
+    else:
+        new = cell.run(x, [len(x)], old, params.packed, reduce_range=params.reduce_range)
+    return tuple(Tensor._wrap(state) for state in new)
 
 
 def quantized_lstm_cell_dynamic(
@@ -156,6 +167,11 @@ def quantized_rnn_tanh_cell_dynamic(
 
 def _direction(cell: Cell, x: np.ndarray, states: States, params: CellParams, reverse: bool) -> tuple[Any, States]:
     """Run a cell over a sequence x (T, N, K)."""
+    if params.packed is not None:
+        out = np.empty((x.shape[0] * x.shape[1], states[0].shape[-1]), np.float32)
+        rows, sizes = x.reshape(-1, x.shape[2]), [x.shape[1]] * len(x)
+        states = cell.run(rows, sizes, states, params.packed, reverse, params.reduce_range, out)
+        return out.reshape(len(x), x.shape[1], -1), states
     parts = params.of_input(np.ascontiguousarray(x))
     outputs: list[Any] = [None] * len(x)
     for t in reversed(range(len(x))) if reverse else range(len(x)):

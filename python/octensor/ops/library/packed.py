@@ -88,16 +88,19 @@ def linear_relu(qx: QTensor, packed: PackedLinear, scale: float, zero_point: int
     return _C.linear(qx, _linear("linear_relu", packed), given("linear_relu", qx, scale, zero_point), relu=True)
 
 
-def linear_dynamic(x: Any, packed: PackedLinear, reduce_range: bool = False) -> Tensor:
-    """Return `x @ weight.T + bias` for a float x, which is quantized with parameters from its own range."""
+def linear_dynamic(x: Any, packed: PackedLinear, reduce_range: bool = False, *, per_row: bool = False) -> Tensor:
+    """Return `x @ weight.T + bias` for a float x (..., K), quantized with parameters from its own range.
+
+    With `per_row` each row of K values has a range of its own, so that rows do not depend on their neighbours.
+    """
     op = "linear_dynamic"
-    return Tensor._wrap(_C.linear_dynamic(_input(op, x), _linear(op, packed), reduce_range))
+    return Tensor._wrap(_C.linear_dynamic(_input(op, x), _linear(op, packed), reduce_range, False, per_row))
 
 
-def linear_relu_dynamic(x: Any, packed: PackedLinear, reduce_range: bool = False) -> Tensor:
-    """Return `relu(x @ weight.T + bias)` for a float x, which is quantized with parameters from its own range."""
+def linear_relu_dynamic(x: Any, packed: PackedLinear, reduce_range: bool = False, *, per_row: bool = False) -> Tensor:
+    """Return the ReLU of `linear_dynamic`, in the same pass."""
     op = "linear_relu_dynamic"
-    return Tensor._wrap(_C.linear_dynamic(_input(op, x), _linear(op, packed), reduce_range, relu=True))
+    return Tensor._wrap(_C.linear_dynamic(_input(op, x), _linear(op, packed), reduce_range, True, per_row))
 
 
 class PackedLinearFp16:
