@@ -14,7 +14,9 @@ from octensor.tensor import Tensor
 
 __all__: list[str] = [
     "PackedConv",
+    "PackedInt4Linear",
     "PackedLinear",
+    "PackedWeightOnly",
     "QParams",
     "QTensor",
     "adaptive_avg_pool",
@@ -32,6 +34,8 @@ __all__: list[str] = [
     "isa_list",
     "linear",
     "linear_dynamic",
+    "linear_int4",
+    "linear_weight_only",
     "lookup",
     "matmul_integer",
     "max_pool",
@@ -471,6 +475,50 @@ class PackedConv:
     def weight(self) -> QTensor:
         """The quantized weight."""
 
+class PackedInt4Linear:
+    """A linear layer's 4-bit group-wise weight [N, K] made ready for the kernels."""
+
+    def __init__(
+        self,
+        weight: typing.Any,
+        in_features: typing.SupportsInt | typing.SupportsIndex,
+        group_size: typing.SupportsInt | typing.SupportsIndex,
+        scales: typing.Any,
+        zero_points: typing.Any = None,
+        bias: typing.Any = None,
+    ) -> None:
+        """Pack codes that come two to a byte.
+
+        Parameters
+        ----------
+        weight : ndarray of uint8, shape [N, (K + 1) / 2]
+            Two's complement, the even k in the lower half of a byte.
+        in_features : int
+            K.
+        group_size : int
+            32, 64 or 128; the last group of K may be shorter.
+        scales : ndarray of float32, shape [N, groups]
+        zero_points : ndarray of int8, shape [N, groups], optional
+            Codes; all 0 when not given.
+        bias : ndarray of float32, shape [N], optional"""
+
+    @property
+    def group_size(self) -> _int:
+        """How many K share a scale."""
+
+    @property
+    def in_features(self) -> _int:
+        """K."""
+
+    @property
+    def out_features(self) -> _int:
+        """N."""
+
+class PackedWeightOnly:
+    """A linear layer's 8-bit weight [N, K] made ready for float activations."""
+
+    def __init__(self, weight: QTensor, bias: typing.Any) -> None: ...
+
 def _rebuild_qtensor(
     data: typing.Any,
     shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
@@ -547,6 +595,25 @@ def linear_dynamic(
     ------
     ValueError
         Where the input holds NaN or an infinity, or shapes do not fit."""
+
+def linear_int4(input: np.ndarray, packed: PackedInt4Linear, relu: bool = False) -> np.ndarray:
+    """A linear layer with 4-bit weights on float32 input, each row of which is quantized to 8 bits on the fly.
+
+    The result is ``sum over groups of float32(exact sum) * scale[n, group]``, in order, ``* s_row + bias[n]``; see
+    docs/numerics.md.
+
+    Raises
+    ------
+    ValueError
+        Where the input holds NaN or an infinity, or shapes do not fit."""
+
+@typing.overload
+def linear_weight_only(input: np.ndarray, packed: PackedWeightOnly, relu: bool = False) -> np.ndarray:
+    """A linear layer on float32 input with the real values of its quantized weight, summed in one order of operations (docs/numerics.md)."""
+
+@typing.overload
+def linear_weight_only(input: np.ndarray, packed: PackedInt4Linear, relu: bool = False) -> np.ndarray:
+    """A linear layer on float32 input with the real values of its quantized weight, summed in one order of operations (docs/numerics.md)."""
 
 def lookup(input: QTensor, table: np.ndarray, qparams: QParams) -> QTensor:
     """Map 8-bit codes through a table: ``out = table[q & 0xFF]``. Every unary 8-bit op is one of these.

@@ -95,7 +95,7 @@ def _pool(case: Pool, data: Data) -> Runner:
     x = _channels_last(data.x)
 
     def call() -> _C.QTensor:
-        return _C.max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1], False)
+        return _C.max_pool(x, [3, 3], [2, 2], [1, 1], [1, 1], False)
 
     return Runner(call, lambda: call().int_repr().transpose(0, 2, 3, 1))
 
