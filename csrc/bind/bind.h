@@ -35,6 +35,8 @@ inline bool has_dtype(const py::array& array, const py::dtype& t) {
   const py::dtype own = array.dtype();
   return own.is(t) || (own.num() == t.num() && own.byteorder() == t.byteorder());
 }
+// Throws unless has_dtype. The text of a dtype is made only where it is needed: it costs more than a small op.
+void check_dtype(const char* op, const char* argument, const py::array& array, const py::dtype& t);
 
 // A float32 array for a result, uninitialised; strides in elements. Large ones live in Storage, whose blocks are
 // reused.

@@ -89,9 +89,9 @@ class Int4Weight:
             raise ValueError("Int4Weight.quantize: weight: expected finite values, got NaN or an infinity")
         n, k = w.shape
         groups = _groups(k, group_size)
-        cut = np.zeros((n, groups * group_size), np.float32)
-        cut[:, :k] = w
-        cut = cut.reshape(n, groups, group_size)
+        padded = np.zeros((n, groups * group_size), np.float32)
+        padded[:, :k] = w
+        cut = padded.reshape(n, groups, group_size)
         low, high = np.minimum(cut.min(-1, initial=0), 0), np.maximum(cut.max(-1, initial=0), 0)
         reach = np.maximum(-low, high).astype(np.float64) / 7.5 if symmetric else (high.astype(np.float64) - low) / 15
         scales = np.where(reach >= _TINY, reach, 1).astype(np.float32)
