@@ -36,11 +36,12 @@ double winograd_cost(const ConvWork& w, const KernelTable& table, const Transfor
          fetched(2 * products);
 }
 
-// An instruction takes `tile.group` multiply-adds per lane where Winograd's takes `winograd4.group`.
+// A multiply instruction takes `per_multiply` multiply-adds per lane where Winograd's takes `winograd4.group`.
 double direct_cost(const ConvWork& w, const KernelTable& table) {
+  const int per_multiply = table.tile.mixed_block ? table.tile.group / 2 : table.tile.group;
   const double products = 9 * double(w.in) * double(w.out);
   return double(w.images) * double(w.height * w.width) *
-             (1.1 * products * table.winograd4.group / table.tile.group + kDirectOutput) +
+             (1.1 * products * table.winograd4.group / per_multiply + kDirectOutput) +
          fetched(products);
 }
 

@@ -98,14 +98,20 @@ def _shapes(case: Gemm | Conv) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (1, case.size, case.size, case.channels), (case.filters, *taps)
 
 
+def _weights(rng: np.random.Generator, shape: tuple[int, ...], limit: int) -> np.ndarray:
+    """Codes of normal weights whose largest of each output channel is `limit`: what per-channel quantization makes."""
+    values = rng.standard_normal((shape[0], int(np.prod(shape[1:]))))
+    return np.rint(values * (limit / np.abs(values).max(1, keepdims=True))).astype(np.int8).reshape(shape)
+
+
 def make(case: Case) -> Data:
-    """Random full-range operands, the same for a case in every run."""
+    """Random operands, the same for a case in every run: codes of activations uniform, those of weights normal."""
     rng = np.random.default_rng(0)
     empty = np.empty(0, np.uint8)
     if isinstance(case, Gemm | Conv):
         x_shape, w_shape = _shapes(case)
         limit = 7 if isinstance(case, Int4) else 127
-        x, w = rng.integers(0, 256, x_shape, dtype=np.uint8), rng.integers(-limit, limit + 1, w_shape, dtype=np.int8)
+        x, w = rng.integers(0, 256, x_shape, dtype=np.uint8), _weights(rng, w_shape, limit)
         return _product(case, x, w, 0.8)
     if isinstance(case, Lstm):
         x = rng.integers(0, 256, (case.steps, case.batch, case.hidden), dtype=np.uint8)
