@@ -5,7 +5,7 @@
 // outside their arguments alone, so callers may pass borrowed memory.
 #pragma once
 #include "kernels/args.h"
-#include "kernels/depthwise.h"
+#include "kernels/depthwise_3x3.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/pool.h"
@@ -19,6 +19,7 @@ struct KernelTable {
   void (*gemm)(const GemmArgs&);
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
+  const uint8_t* depthwise_order;  // the channel in a block whose weights and sums come first, second, ...
   void (*depthwise)(const DepthwiseArgs&);
   void (*quantize)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, uint8_t* out);
   void (*range)(const float* x, int64_t n, float* lo, float* hi);
@@ -46,6 +47,7 @@ constexpr KernelTable make_table(const char* name) {
           .gemm = kernels::gemm<S>,
           .pack_codes = kernels::pack_codes<S>,
           .pack_padding = kernels::pack_padding<S>,
+          .depthwise_order = S::kOrder,
           .depthwise = kernels::depthwise<S>,
           .quantize = kernels::quantize<S>,
           .range = kernels::range<S>,

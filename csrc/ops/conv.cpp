@@ -1,6 +1,6 @@
 // Convolutions of one to three spatial axes, ordinary and transposed: one walk (ops/packed.h), two ways.
 // Patches are gathered straight from the channels-last input into the GEMM's packed rows (no im2col
-// matrix in memory); depthwise convolution (ops/depthwise.h) goes through a list of tap addresses.
+// matrix in memory); depthwise convolution has its own way (ops/depthwise.h).
 #include <algorithm>
 #include <cstring>
 
@@ -83,7 +83,7 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
   for (int i = 0; i < w.spatial; ++i) g.stride[lead + i] = x.stride(2 + i);
   const KernelTable& table = kernel_table();
   if (w.groups == channels && out_channels == channels && w.groups > 1) {
-    depthwise(g, table, *epilogue, *qparams, relu, out.bytes());
+    depthwise(g, table, epilogue, *qparams, relu, out.bytes());
   } else {
     const CodePacker packer(table, x.qparams());
     run_gemm(packer, w, g.batch * out_size[0] * out_size[1] * out_size[2],

@@ -21,6 +21,24 @@ struct NeonDot : Neon {
   static I32 dot(I32 acc, Wide a, Wide b) {
     return {{vdotq_s32(acc.val[0], a.val[0], b.val[0]), vdotq_s32(acc.val[1], a.val[1], b.val[1])}};
   }
+  static Wide wide_load(const int8_t* p) { return load_weights(p); }
+  static void wide_store(int8_t* p, Wide x) {
+    vst1q_s8(p, x.val[0]);
+    vst1q_s8(p + 16, x.val[1]);
+  }
+  using Codes = uint8x16_t;
+  template <bool Signed>
+  static Codes codes16(const uint8_t* p) {
+    return Signed ? vld1q_u8(p) : veorq_u8(vld1q_u8(p), vdupq_n_u8(0x80));
+  }
+  template <bool Signed, int V>
+  static Wide zip(const Codes* x) {
+    const auto pairs = [](Codes p, Codes q) {
+      return vreinterpretq_s16_u8(V == 0 ? vzip1q_u8(p, q) : vzip2q_u8(p, q));
+    };
+    const int16x8x2_t quads = vzipq_s16(pairs(x[0], x[1]), pairs(x[2], x[3]));
+    return {{vreinterpretq_s8_s16(quads.val[0]), vreinterpretq_s8_s16(quads.val[1])}};
+  }
 };
 
 }  // namespace octensor::simd

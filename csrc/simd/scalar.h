@@ -16,7 +16,12 @@
 //   load_weights        kLanes * kGroup int8 weights as Wide
 //   broadcast           kGroup activations, repeated
 //   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32
-//   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
+//   Codes, codes16<Signed>   16 channels' codes of one row, on their way to
+//   zip<Signed, V>      the V-th kLanes of these channels, of kGroup rows, as dot takes them: a channel's codes side by
+//                       side, their zero point not subtracted; kOrder says which channel comes where
+//   round_low           round, for arguments below int32 too: they give its lowest value
+//   store_two           16 codes twice, each max(sum + shift, 0) + base modulo 256, from sums of at most 255 - shift in
+//                       the order of zip; Finish{shift, base} are int16 and a byte
 //   nan_to_zero, fmin, fmax   the latter two are only ever given numbers
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
@@ -89,6 +94,7 @@ struct Scalar {
   static I32 round(F32 x) {
     return lanes<I32>([&](int i) { return static_cast<int32_t>(__builtin_rintf(x.v[i])); });
   }
+  static I32 round_low(F32 x) { return round(fmax(x, fset(-2147483648.0f))); }
 
   static F32 pow2(I32 n) {
     const I32 bits = lanes<I32>([&](int i) { return (n.v[i] + 127) << 23; });
@@ -112,13 +118,30 @@ struct Scalar {
   static I32 dot(I32 acc, Wide a, Wide b) {
     return add(acc, lanes<I32>([&](int i) { return a.v[i] * b.v[i]; }));
   }
+  static constexpr uint8_t kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  using Codes = const uint8_t*;
   template <bool Signed>
-  static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
-    return add(acc,
-               lanes<I32>([&](int i) { return code<Signed>(x0[i]) * w[2 * i] + code<Signed>(x1[i]) * w[2 * i + 1]; }));
+  static Codes codes16(const uint8_t* p) {
+    return p;
+  }
+  template <bool Signed, int V>
+  static Wide zip(const Codes* rows) {
+    return widen<Signed>(rows[0] + V * kLanes);
+  }
+  struct Finish {
+    int16_t shift;
+    uint8_t base;
+  };
+  static void store_two(uint8_t* p, uint8_t* q, const Finish& f, I32 x0, I32 x1, I32 x2, I32 x3, I32 y0, I32 y1, I32 y2,
+                        I32 y3) {
+    const I32 x[] = {x0, x1, x2, x3}, y[] = {y0, y1, y2, y3};
+    for (int i = 0; i < 16; ++i) p[i] = finished(f, x[i / 4].v[i % 4]), q[i] = finished(f, y[i / 4].v[i % 4]);
   }
 
  private:
+  static uint8_t finished(const Finish& f, int32_t x) {
+    return static_cast<uint8_t>((x < -f.shift ? 0 : x + f.shift) + f.base);
+  }
   template <bool Signed>
   static int32_t code(uint8_t c) {
     return Signed ? static_cast<int8_t>(c) : c;
