@@ -62,17 +62,56 @@ struct GemmArgs {
   int32_t* scratch;  // at least rows * panel int32
 };
 
-// One output pixel row segment of a depthwise convolution, channels innermost.
+// Channels that a depthwise convolution handles at a time.
+inline constexpr int kDepthwiseChannels = 16;
+
+// The channel at which a block begins.
+inline constexpr int64_t depthwise_channel(int64_t block, int64_t channels) {
+  const int64_t most = channels - kDepthwiseChannels;
+  return most < 0 ? 0 : block * kDepthwiseChannels < most ? block * kDepthwiseChannels : most;
+}
+
+// One kind of step's activations along a line of outputs: kGroup taps interleaved, a cell per index. Index i of tap t
+// is the input's column `column[t] + i * step` (before upsampling) of the row that row tap `row[t]` reads.
+struct DepthwiseStream {
+  int32_t row[4];
+  int64_t column[4];
+  int64_t base;   // its first cell in the buffer
+  int64_t extra;  // cells needed beyond one per output
+  // Indices for which every tap lies inside the line; the others are looked up in `offsets`.
+  int64_t inner_begin, inner_end;
+};
+
+// Some lines of outputs of a depthwise convolution, for some blocks of kDepthwiseChannels channels. Each output is the
+// sum over steps k of  weights[k] . cell[cells[k] + its index].  Fewer than a block's channels are one short block;
+// from there on the last block ends at the last channel and may overlap the one before.
 struct DepthwiseArgs {
-  const uint8_t* const* taps;  // [pixels][tap_pairs * 2] addresses of `channels` codes
-  int64_t pixels;
-  int64_t tap_pairs;       // taps rounded up to pairs
-  const int16_t* weights;  // [tap_pairs][padded channels][2]
-  int64_t channels, padded_channels;
-  bool is_signed;         // codes are int8
-  Requantize requantize;  // bias already holds -zero_point * sum of weights
-  uint8_t* out;           // [pixels], row stride out_stride
-  int64_t out_stride;
+  int64_t lines;
+  const uint8_t* const* rows;  // [lines][row_taps] the input row that a tap reads, at channel 0
+  int64_t row_taps;
+  const int64_t* offsets;  // byte offset in a row of each column, from the first one any stream reads; -1: padding
+  int64_t first_column;    // the column that offsets[0] stands for
+  int64_t column_stride;   // bytes between the input's columns
+  int64_t step;            // columns between neighbouring indices
+  const uint8_t* padding;  // a row of the zero point's code
+  const DepthwiseStream* streams;
+  int64_t stream_count;
+  const int64_t* cells;  // [steps]
+  int64_t steps;
+  const void* weights;  // [blocks][steps][channel][kGroup], typed as activations are, channels in the set's order
+  int64_t channels, first_block, last_block;
+  bool is_signed;          // codes are int8
+  Requantize requantize;   // [blocks][channel], in that order; the bias already holds -zero_point * sum of weights
+  uint8_t* out;            // [lines][width][channels]
+  int64_t width, segment;  // outputs per line; as many of them share a filling of the buffer ...
+  int64_t blocks;          // ... with this many blocks
+  int64_t cell_count;      // cells of a block in the buffer
+  void* buffer;
+  // Where `window` is set (kernels/depthwise_3x3.h) the members from `offsets` to `first_column`, from `streams` to
+  // `cells` and from `segment` to `buffer` are not used, but these.
+  bool window;
+  int64_t lead, columns;      // columns of padding before the input's, and its own
+  const uint8_t** addresses;  // room for those of the rows of (width - 1) * step + 4 columns
 };
 
 // Rows that are made of runs of codes, all of one length (kernels/patches.h).

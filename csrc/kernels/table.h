@@ -6,7 +6,7 @@
 #pragma once
 #include "kernels/args.h"
 #include "kernels/binary.h"
-#include "kernels/depthwise.h"
+#include "kernels/depthwise_3x3.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/grouped.h"
@@ -29,6 +29,13 @@ struct GroupedKernels {
   void (*sum)(const GroupedArgs&);
 };
 
+// How depthwise convolution multiplies taps (kernels/depthwise.h): as GemmTile has it, in a form of its own.
+struct TapForm {
+  int group, activation;
+  bool signed_bytes;
+  const uint8_t* order;  // the channel in a block whose weights and sums come first, second, ...
+};
+
 struct KernelTable {
   const char* name;
   GemmTile tile;
@@ -38,6 +45,7 @@ struct KernelTable {
   void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool words, uint8_t* out);
   void (*pack_runs)(const RunArgs&);
   void (*pack_padding)(int64_t n, int32_t zero, void* out);
+  TapForm taps;
   void (*depthwise)(const DepthwiseArgs&);
   GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
   WinogradKernels winograd2, winograd4;         // F(2x2, 3x3), F(4x4, 3x3)
@@ -55,6 +63,15 @@ struct KernelTable {
   void (*int4_gemm)(const Int4Args&);
   void (*weight_only)(const WeightOnlyArgs&);
 };
+
+template <class S>
+constexpr TapForm tap_form() {
+  using Taps = typename S::Taps;
+  return {.group = Taps::kGroup,
+          .activation = sizeof(typename Taps::Activation),
+          .signed_bytes = static_cast<typename Taps::Activation>(-1) < 0,
+          .order = Taps::kOrder};
+}
 
 template <class S, class F>
 constexpr GroupedKernels grouped_kernels() {
@@ -97,6 +114,7 @@ constexpr KernelTable make_table(const char* name) {
           .pack_tile = tile_packer<S>(),
           .pack_runs = kernels::pack_runs<S>,
           .pack_padding = kernels::pack_padding<S>,
+          .taps = tap_form<S>(),
           .depthwise = kernels::depthwise<S>,
           .grouped_words = grouped_kernels<S, typename S::Words>(),
           .grouped_bytes = grouped_kernels<S, typename kernels::GroupedBytes<S>::Form>(),

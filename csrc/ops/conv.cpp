@@ -24,7 +24,7 @@ namespace {
 
 // Where results go: the epilogue is of the convolution as the user sees it, the output dense and channels-last.
 struct Result {
-  const Epilogue& epilogue;
+  const std::shared_ptr<const Epilogue>& epilogue;
   const QParams& qparams;
   bool relu;
   uint8_t* out;
@@ -38,7 +38,7 @@ void gemm(const Geometry& g, const KernelTable& table, const QParams& input, con
       {.codes = r.out,
        .stride = g.w.matrix().groups * g.w.matrix().columns,
        .relu = r.relu,
-       .epilogue = &r.epilogue,
+       .epilogue = r.epilogue.get(),
        .qparams = &r.qparams});
 }
 
@@ -47,7 +47,7 @@ void ordinary(const Geometry& g, const KernelTable& table, const QParams& input,
   if (m.groups == g.channels && m.columns == 1 && m.groups > 1 && m.k > 0)
     depthwise(g, table, r.epilogue, r.qparams, r.relu, r.out);
   else if (grouped_pays(g.w, table))
-    grouped(g, table, r.epilogue, r.qparams, r.relu, r.out);
+    grouped(g, table, *r.epilogue, r.qparams, r.relu, r.out);
   else
     gemm(g, table, input, r);
 }
@@ -149,7 +149,7 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
              .zero_point = x.qparams().zero_point()};
   for (int i = 0; i < w.spatial; ++i) g.stride[lead + i] = x.stride(2 + i);
   const KernelTable& table = kernel_table();
-  const Result result{*epilogue, *qparams, relu, out.bytes()};
+  const Result result{epilogue, *qparams, relu, out.bytes()};
   if (w.upsample != Triple{1, 1, 1}) {
     transposed(g, table, x.qparams(), result);
   } else if (const ConvChoice choice = algorithm_of(w, g.batch, size, table);

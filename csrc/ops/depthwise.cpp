@@ -1,52 +1,84 @@
 #include "ops/depthwise.h"
 
+#include <algorithm>
+
 #include "core/threads.h"
+#include "ops/depthwise_plan.h"
 #include "ops/gemm_driver.h"
+#include "ops/scratch.h"
 
 namespace octensor::ops {
+namespace {
 
-// One task per line of outputs: its tap addresses, then all its positions in one kernel call.
-void depthwise(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams, bool relu,
-               uint8_t* out) {
+constexpr int64_t kSerialWork = 1 << 16;  // multiply-adds below which waking a thread costs more
+constexpr int64_t kTaskWork = 1 << 15;    // below which fetching a task costs too much
+
+}  // namespace
+
+void depthwise(const Geometry& g, const KernelTable& table, const std::shared_ptr<const Epilogue>& epilogue,
+               const QParams& qparams, bool relu, uint8_t* out) {
   const PackedConv& w = g.w;
-  const auto weights = w.depthwise(table);
-  const int64_t taps = w.matrix().k, pairs = (taps + 1) / 2;
-  const int64_t padded = static_cast<int64_t>(weights->size()) / (pairs * 2);
-  const std::vector<uint8_t> padding(g.channels, static_cast<uint8_t>(g.zero_point));
-  // Every tap counts in the sum, padding as the zero point itself: fold -zx * sum(w) into the bias.
-  std::vector<int32_t> bias(epilogue.bias);
-  for (int64_t c = 0; c < g.channels; ++c) {
-    uint32_t sum = 0;
-    for (int64_t t = 0; t < taps; ++t) sum += static_cast<uint32_t>((*weights)[(t / 2 * padded + c) * 2 + t % 2]);
-    bias[c] = static_cast<int32_t>(static_cast<uint32_t>(bias[c]) - sum * static_cast<uint32_t>(g.zero_point));
-  }
-  Requantize requantize = requantize_of(epilogue, qparams, relu, 0);
-  requantize.bias = bias.data();
-  const int64_t lines = g.out_size[0] * g.out_size[1], width = g.out_size[2];
-  parallel_for(g.batch * lines, [&](int64_t task) {
-    const uint8_t* image = g.x + task / lines * g.image_stride;
-    const int64_t o0 = task % lines / g.out_size[1], o1 = task % g.out_size[1];
-    std::vector<const uint8_t*> addresses(width * pairs * 2, padding.data());
-    for (int64_t t = 0; t < taps; ++t) {
-      const int64_t i0 = g.source(0, o0, t / w.kernel[2] / w.kernel[1]);
-      const int64_t i1 = g.source(1, o1, t / w.kernel[2] % w.kernel[1]);
-      if (i0 < 0 || i1 < 0) continue;
-      for (int64_t o2 = 0; o2 < width; ++o2) {
-        const int64_t i2 = g.source(2, o2, t % w.kernel[2]);
-        if (i2 >= 0) addresses[o2 * pairs * 2 + t] = image + i0 * g.stride[0] + i1 * g.stride[1] + i2 * g.stride[2];
+  const auto call = depthwise_call(g, table, epilogue);
+  const DepthwisePlan& plan = *call->plan;
+  Requantize requantize = requantize_of(*epilogue, qparams, relu, 0);
+  requantize.bias = call->bias.data();
+  requantize.multiplier = call->multiplier.data();
+
+  // Tasks: some lines, of some blocks of channels. A last block that overlaps goes with the one before it.
+  const int64_t lines = g.batch * g.out_size[0] * g.out_size[1],
+                units = std::max<int64_t>(1, g.channels / kDepthwiseChannels);
+  const int64_t work = lines * g.out_size[2] * g.channels * w.matrix().k;
+  const int64_t threads = work < kSerialWork ? 1 : num_threads();
+  const int64_t wanted = std::max<int64_t>(1, std::min(8 * threads, work / kTaskWork));
+  const int64_t line_tasks = std::min(lines, threads == 1 ? lines : wanted);
+  const int64_t chunks = threads == 1 ? 1 : std::min(units, (wanted + line_tasks - 1) / line_tasks);
+  const auto task = [&](int64_t index) {
+    const int64_t l = index / chunks, c = index % chunks;
+    const int64_t first = lines * l / line_tasks, count = lines * (l + 1) / line_tasks - first;
+    const int64_t addresses = call->window ? 3 * ((g.out_size[2] - 1) * w.step[2] + 4) : 0;
+    const uint8_t** rows =
+        reinterpret_cast<const uint8_t**>(scratch((count * plan.row_taps + addresses) * sizeof(uint8_t*)));
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t line = first + i, o0 = line / g.out_size[1] % g.out_size[0], o1 = line % g.out_size[1];
+      const uint8_t* image = g.x + line / g.out_size[1] / g.out_size[0] * g.image_stride;
+      for (int64_t r = 0; r < plan.row_taps; ++r) {
+        const int64_t i0 = g.source(0, o0, r / w.kernel[1]), i1 = g.source(1, o1, r % w.kernel[1]);
+        rows[i * plan.row_taps + r] = i0 < 0 || i1 < 0 ? call->padding : image + i0 * g.stride[0] + i1 * g.stride[1];
       }
     }
-    table.depthwise({.taps = addresses.data(),
-                     .pixels = width,
-                     .tap_pairs = pairs,
-                     .weights = weights->data(),
+    table.depthwise({.lines = count,
+                     .rows = rows,
+                     .row_taps = plan.row_taps,
+                     .offsets = call->offsets.data(),
+                     .first_column = call->first_column,
+                     .column_stride = g.stride[2],
+                     .step = w.step[2],
+                     .padding = call->padding,
+                     .streams = call->streams.data(),
+                     .stream_count = static_cast<int64_t>(call->streams.size()),
+                     .cells = call->cells.data(),
+                     .steps = static_cast<int64_t>(call->cells.size()),
+                     .weights = plan.weights.get(),
                      .channels = g.channels,
-                     .padded_channels = padded,
+                     .first_block = units * c / chunks,
+                     .last_block = c + 1 == chunks ? plan.blocks : units * (c + 1) / chunks,
                      .is_signed = g.is_signed,
                      .requantize = requantize,
-                     .out = out + task * width * g.channels,
-                     .out_stride = g.channels});
-  });
+                     .out = out + first * g.out_size[2] * g.channels,
+                     .width = g.out_size[2],
+                     .segment = call->segment,
+                     .blocks = call->blocks,
+                     .cell_count = call->cell_count,
+                     .buffer = call->window ? nullptr : scratch<1>(call->buffer_bytes),
+                     .window = call->window,
+                     .lead = w.lead[2],
+                     .columns = g.size[2],
+                     .addresses = rows + count * plan.row_taps});
+  };
+  if (threads == 1)
+    for (int64_t i = 0; i < line_tasks * chunks; ++i) task(i);
+  else
+    parallel_for(line_tasks * chunks, task);
 }
 
 }  // namespace octensor::ops

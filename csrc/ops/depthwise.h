@@ -6,7 +6,7 @@
 namespace octensor::ops {
 
 // Writes the whole channels-last output, which must hold at least one element.
-void depthwise(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams, bool relu,
-               uint8_t* out);
+void depthwise(const Geometry& g, const KernelTable& table, const std::shared_ptr<const Epilogue>& epilogue,
+               const QParams& qparams, bool relu, uint8_t* out);
 
 }  // namespace octensor::ops

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/threads.h"
+#include "ops/scratch.h"
 
 namespace octensor {
 namespace {
@@ -13,17 +14,6 @@ constexpr int64_t kMaxBlockRows = 96;
 constexpr int64_t kSerialWork = 1 << 16;  // multiply-adds below which waking a thread costs more
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// Grows, never shrinks: one per thread, so that a steady network allocates nothing.
-uint8_t* scratch(int64_t n) {
-  thread_local StoragePtr buffer;
-  thread_local int64_t size = 0;
-  if (size < n) {
-    buffer = allocate(n);
-    size = n;
-  }
-  return buffer.get();
-}
 
 }  // namespace
 

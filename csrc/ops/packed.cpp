@@ -185,21 +185,6 @@ std::shared_ptr<const PackedPanels> PackedWeight::panels(const KernelTable& tabl
   return p;
 }
 
-std::shared_ptr<const std::vector<int16_t>> PackedWeight::depthwise(const KernelTable& table) const {
-  std::lock_guard lock(caches_->mutex);
-  for (auto& [key, value] : caches_->depthwise)
-    if (key == &table) return value;
-  const WeightMatrix& m = matrix_;
-  const int64_t lanes = table.tile.lanes, channels = m.groups;
-  const int64_t padded = (channels + lanes - 1) / lanes * lanes, pairs = (m.k + 1) / 2;
-  auto w = std::make_shared<std::vector<int16_t>>(pairs * padded * 2, int16_t{0});
-  for (int64_t c = 0; c < channels; ++c)
-    for (int64_t k = 0; k < m.k; ++k)
-      (*w)[(k / 2 * padded + c) * 2 + k % 2] = static_cast<int16_t>(m.values[c * m.k + k] - m.zero_points[c]);
-  caches_->depthwise.emplace_back(&table, w);
-  return w;
-}
-
 PackedLinear::PackedLinear(QTensor weight, std::vector<float> bias)
     : PackedWeight("linear",
                    (check(weight.ndim() == 2, "linear: weight: expected shape [out_features, in_features], got ",

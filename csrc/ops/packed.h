@@ -64,9 +64,6 @@ class PackedWeight {
   // The proof for float results, with real scales: input scale * weight scale must be finite too.
   void check_reals(float input_scale, int64_t reach) const;
   std::shared_ptr<const PackedPanels> panels(const KernelTable& table) const;
-  // Depthwise form: int16 [tap pairs][padded channels][2], weight zero points subtracted; needs k taps, one
-  // column per group.
-  std::shared_ptr<const std::vector<int16_t>> depthwise(const KernelTable& table) const;
 
   // A further form of these weights, as make(*this, table) gives it; made once per form and table.
   template <class Form, class Self>
@@ -89,7 +86,6 @@ class PackedWeight {
   struct Caches {
     std::mutex mutex;
     std::vector<std::pair<const KernelTable*, std::shared_ptr<const PackedPanels>>> panels;
-    std::vector<std::pair<const KernelTable*, std::shared_ptr<const std::vector<int16_t>>>> depthwise;
     std::vector<std::pair<std::pair<const KernelTable*, void (*)()>, std::shared_ptr<const void>>> forms;
     std::shared_ptr<const Epilogue> epilogue;
     std::shared_ptr<const QParams> input, output;
@@ -107,6 +103,9 @@ struct PackedLinear : PackedWeight {
 // upsample = 1; a transposed one has step = 1, upsample = its stride, the kernel mirrored and
 // padding = dilation * (kernel - 1) - its padding.
 using Triple = std::array<int64_t, 3>;
+
+struct DepthwiseCache;  // ops/depthwise_plan.h
+std::shared_ptr<DepthwiseCache> make_depthwise_cache();
 
 struct PackedConv : PackedWeight {
   // weight [O, C / groups, k...] with 1 to 3 spatial axes; the vectors have one value per spatial axis.
@@ -130,6 +129,7 @@ struct PackedConv : PackedWeight {
   int spatial;                                 // number of spatial axes of the tensors that users see
   Triple kernel, step, lead, reach, upsample;  // the walk; lead is its padding, reach its dilation
   Triple extra;                                // output_padding of a transposed convolution
+  std::shared_ptr<DepthwiseCache> depthwise = make_depthwise_cache();
 
  private:
   PackedConv(const char* op, QTensor user_weight, const QTensor& rows, std::vector<float> bias,

@@ -138,11 +138,29 @@ struct Avx2 {
   };
   using Operand = Mixed;
 
-  template <bool Signed>
-  static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
-    const __m128i pairs = _mm_unpacklo_epi8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x0)),
-                                            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x1)));
-    return Words::dot(acc, Signed ? _mm256_cvtepi8_epi16(pairs) : _mm256_cvtepu8_epi16(pairs), Words::load(w));
+  struct Taps : Words {
+    static constexpr uint8_t kOrder[16] = {0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15};
+    using Rows = __m256i;  // as words
+    template <bool Signed>
+    static Rows rows16(const uint8_t* p) {
+      return widen<Signed>(p);
+    }
+    template <bool Signed, int V>
+    static Wide zip(const Rows* rows) {
+      return V == 0 ? _mm256_unpacklo_epi16(rows[0], rows[1]) : _mm256_unpackhi_epi16(rows[0], rows[1]);
+    }
+  };
+  struct Finish {
+    Finish(int16_t shift, uint8_t base)
+        : shift(_mm256_set1_epi16(shift)), base(_mm256_set1_epi8(static_cast<char>(base))) {}
+    __m256i shift, base;
+  };
+  static void store_two(uint8_t* p, uint8_t* q, const Finish& f, I32 x0, I32 x1, I32 y0, I32 y1) {
+    const __m256i x = _mm256_adds_epi16(_mm256_packs_epi32(x0, x1), f.shift);
+    const __m256i y = _mm256_adds_epi16(_mm256_packs_epi32(y0, y1), f.shift);
+    const __m256i codes = _mm256_add_epi8(_mm256_permute4x64_epi64(_mm256_packus_epi16(x, y), 0xD8), f.base);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm256_extracti128_si256(codes, 1));
   }
 
   static I32 fixed(F32 x) { return round(x); }

@@ -114,13 +114,38 @@ struct Avx512Vnni {
   };
   using Operand = Bytes;
 
-  template <bool Signed>
-  static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
-    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x0));
-    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x1));
-    const __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b));
-    const __m512i words = Signed ? _mm512_cvtepi8_epi16(pairs) : _mm512_cvtepu8_epi16(pairs);
-    return _mm512_dpwssd_epi32(acc, words, _mm512_loadu_si512(w));
+  struct Taps : Bytes {
+    static constexpr uint8_t kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    using Rows = __m128i;
+    using Bytes::load;
+    static Wide load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    template <bool Signed>
+    static Rows rows16(const uint8_t* p) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    }
+    // Four rows of 16 bytes; the 4 x 4 dwords are transposed, then the 4 x 4 bytes of every 128-bit lane.
+    template <bool Signed, int V>
+    static Wide zip(const Rows* x) {
+      const __m512i rows =
+          _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(x[1], x[0])), _mm256_set_m128i(x[3], x[2]), 1);
+      const __m512i dwords =
+          _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), rows);
+      const __m512i bytes = _mm512_shuffle_epi8(
+          dwords, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+      return Signed ? _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)) : bytes;
+    }
+  };
+  struct Finish {
+    Finish(int16_t shift, uint8_t base)
+        : shift(_mm256_set1_epi16(shift)), base(_mm256_set1_epi8(static_cast<char>(base))) {}
+    __m256i shift, base;
+  };
+  static void store_two(uint8_t* p, uint8_t* q, const Finish& f, I32 x, I32 y) {
+    const auto words = [&](I32 v) { return _mm256_adds_epi16(_mm512_cvtsepi32_epi16(v), f.shift); };
+    const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packus_epi16(words(x), words(y)), 0xD8);
+    const __m256i codes = _mm256_add_epi8(bytes, f.base);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(codes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm256_extracti128_si256(codes, 1));
   }
 
   static I32 fixed(F32 x) { return round(x); }

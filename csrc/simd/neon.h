@@ -95,10 +95,29 @@ struct Neon {
   };
   using Operand = Words;
 
-  template <bool Signed>
-  static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
-    const int16x8x2_t taps = vld2q_s16(w);
-    return Words::dot(Words::dot(acc, Words::widen<Signed>(x0), taps.val[0]), Words::widen<Signed>(x1), taps.val[1]);
+  struct Taps : Words {
+    static constexpr uint8_t kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    using Rows = int16x8x2_t;
+    template <bool Signed>
+    static Rows rows16(const uint8_t* p) {
+      return {{widen<Signed>(p), widen<Signed>(p + 8)}};
+    }
+    template <bool Signed, int V>
+    static Wide zip(const Rows* rows) {
+      return rows[0].val[V];
+    }
+  };
+  struct Finish {
+    int16_t shift;
+    uint8_t base;
+  };
+  static void store_two(uint8_t* p, uint8_t* q, const Finish& f, I32 x0, I32 x1, I32 y0, I32 y1) {
+    const auto codes = [&](I32 v) {
+      const int16x8_t words = vcombine_s16(vqmovn_s32(v.val[0]), vqmovn_s32(v.val[1]));
+      return vadd_u8(vqmovun_s16(vqaddq_s16(words, vdupq_n_s16(f.shift))), vdup_n_u8(f.base));
+    };
+    vst1q_u8(p, vcombine_u8(codes(x0), codes(x1)));
+    vst1q_u8(q, vcombine_u8(codes(y0), codes(y1)));
   }
 
   static I32 fixed(F32 x) { return round(x); }

@@ -35,6 +35,22 @@ struct NeonDot : Neon {
     }
   };
   using Operand = Bytes;
+  struct Taps : Bytes {
+    static constexpr const uint8_t (&kOrder)[16] = Neon::Taps::kOrder;
+    using Rows = uint8x16_t;
+    template <bool Signed>
+    static Rows rows16(const uint8_t* p) {
+      return Signed ? vld1q_u8(p) : veorq_u8(vld1q_u8(p), vdupq_n_u8(0x80));
+    }
+    template <bool Signed, int V>
+    static Wide zip(const Rows* x) {
+      const auto pairs = [](Rows p, Rows q) {
+        return vreinterpretq_s16_u8(V == 0 ? vzip1q_u8(p, q) : vzip2q_u8(p, q));
+      };
+      const int16x8x2_t quads = vzipq_s16(pairs(x[0], x[1]), pairs(x[2], x[3]));
+      return {{vreinterpretq_s8_s16(quads.val[0]), vreinterpretq_s8_s16(quads.val[1])}};
+    }
+  };
 };
 
 }  // namespace octensor::simd

@@ -24,13 +24,18 @@
 // The rest:
 //   shift_left<N>, shift_right<N>   of int32, the latter copying the sign
 //   store_panel         the low bytes of kPanel lanes, in two vectors
-//   dot_taps<Signed>    acc[i] + x0[i] * w[2 * i] + x1[i] * w[2 * i + 1]
+//   store_two           16 codes twice, each max(sum + shift, 0) + base modulo 256, from sums of at most 255 - shift in
+//                       the order of Taps::zip; Finish{shift, base} are int16 and a byte
 //   nan_to_zero, fmin, fmax   the latter two may return either operand where one is NaN
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
 //   fixed               nearest int32 for any argument; where there is none, a number whose low 16 bits are 0, or
 //                       (not for NaN) int32's end on that side
 //   roughly(a, b, c)    a * b + c, rounded once or twice: for estimates whose error is bounded, never for results
+// Taps is the operand form of depthwise convolution, with besides
+//   Rows, rows16<Signed>   16 channels' codes of one row, on their way to
+//   zip<Signed, V>      the V-th kLanes of these channels, of kGroup rows, as dot takes them: a channel's codes side by
+//                       side, their zero point not subtracted; kOrder says which channel comes where
 // Codes is the nested struct of whole vectors of 8-bit codes, for kernels that only move or compare them:
 //   kCount              4 * kLanes codes in a Vec
 //   load, store, set, add (wrapping); store_halves (each half to a place of its own)
@@ -159,10 +164,26 @@ struct Scalar {
   };
   using Operand = Words;
 
-  template <bool Signed>
-  static I32 dot_taps(I32 acc, const uint8_t* x0, const uint8_t* x1, const int16_t* w) {
-    return add(acc,
-               lanes<I32>([&](int i) { return code<Signed>(x0[i]) * w[2 * i] + code<Signed>(x1[i]) * w[2 * i + 1]; }));
+  struct Taps : Words {
+    static constexpr uint8_t kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    using Rows = const uint8_t*;
+    template <bool Signed>
+    static Rows rows16(const uint8_t* p) {
+      return p;
+    }
+    template <bool Signed, int V>
+    static Wide zip(const Rows* rows) {
+      return widen<Signed>(rows[0] + V * kLanes);
+    }
+  };
+  struct Finish {
+    int16_t shift;
+    uint8_t base;
+  };
+  static void store_two(uint8_t* p, uint8_t* q, const Finish& f, I32 x0, I32 x1, I32 x2, I32 x3, I32 y0, I32 y1, I32 y2,
+                        I32 y3) {
+    const I32 x[] = {x0, x1, x2, x3}, y[] = {y0, y1, y2, y3};
+    for (int i = 0; i < 16; ++i) p[i] = finished(f, x[i / 4].v[i % 4]), q[i] = finished(f, y[i / 4].v[i % 4]);
   }
 
   static I32 fixed(F32 x) {
@@ -230,6 +251,9 @@ struct Scalar {
   };
 
  private:
+  static uint8_t finished(const Finish& f, int32_t x) {
+    return static_cast<uint8_t>((x < -f.shift ? 0 : x + f.shift) + f.base);
+  }
   template <bool Signed>
   static int32_t code(uint8_t c) {
     return Signed ? static_cast<int8_t>(c) : c;
