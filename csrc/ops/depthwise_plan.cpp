@@ -118,9 +118,8 @@ std::shared_ptr<const DepthwiseCall> make_call(const ops::Geometry& g, const Ker
   const PackedConv& w = g.w;
   auto call = std::make_shared<DepthwiseCall>();
   call->columns = g.size[2], call->width = g.out_size[2], call->column_stride = g.stride[2];
-  // One pixel of padding stands for all; where whole rows are padding one walks along them as along the input's.
-  const bool rows = w.lead[0] > 0 || w.lead[1] > 0 || w.extra[0] > 0 || w.extra[1] > 0;
-  const int64_t reach = rows ? (g.size[2] - 1) * g.stride[2] : 0;
+  // A row of padding, along which one walks as along the input's.
+  const int64_t reach = (g.size[2] - 1) * g.stride[2];
   call->padding_codes.assign(std::abs(reach) + g.channels, static_cast<uint8_t>(g.zero_point));
   call->padding = call->padding_codes.data() + std::max<int64_t>(0, -reach);
   // Packed bytes of the other signedness have their top bit flipped, their zero point with them.
