@@ -101,7 +101,8 @@ def _shapes(case: Gemm | Conv) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _weights(rng: np.random.Generator, shape: tuple[int, ...], limit: int) -> np.ndarray:
     """Codes of normal weights whose largest of each output channel is `limit`: what per-channel quantization makes."""
     values = rng.standard_normal((shape[0], int(np.prod(shape[1:]))))
-    return np.rint(values * (limit / np.abs(values).max(1, keepdims=True))).astype(np.int8).reshape(shape)
+    steps = limit / np.abs(values).max(1, keepdims=True)
+    return np.asarray(np.rint(values * steps), np.int8).reshape(shape)
 
 
 def make(case: Case) -> Data:
