@@ -9,7 +9,7 @@
 namespace octensor {
 namespace {
 
-constexpr int64_t kBlockBytes = 256 * 1024;  // packed activations per block: half of a small L2
+constexpr int64_t kBlockBytes = 512 * 1024;  // packed activations per block, of which a mixed tile reads half
 constexpr int64_t kMaxBlockRows = 96;
 constexpr int64_t kSerialWork = 1 << 16;  // multiply-adds below which waking a thread costs more
 
@@ -93,7 +93,9 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   // Bytes whose signedness fits need no packing, unless rows would share too few cache sets or end within a group.
   const bool in_place = from.codes && m.groups == 1 && bytes && packer.is_signed == tile.signed_bytes &&
                         m.k % tile.group == 0 && (from.stride % 1024 || mixed || rows == 1);
-  const Blocking cut = choose_blocking(tile, m, rows, mixed ? 12 * std::max<int64_t>(k_groups, 1) : row_bytes);
+  // Bytes and words of a row; 21 lines more per tile keep long tiles off each other's cache sets.
+  const int64_t mixed_row = k_groups * 12 + (k_groups >= 64 ? 336 : 0);
+  const Blocking cut = choose_blocking(tile, m, rows, mixed ? std::max<int64_t>(mixed_row, 1) : row_bytes);
 
   // Packed bytes still hold their zero point: sum (a - za) w = sum a w - za sum w. One padded row per group.
   const int64_t padded = round_up(m.columns, tile.panel);
@@ -114,7 +116,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
     // Scratch: the sums of a panel, a sum per row, packed rows, interleaved rows.
     const int64_t sum_bytes = round_up(n * (tile.panel + 1) * sizeof(int32_t), 64);
     const int64_t packed_rows = in_place ? 0 : mixed ? std::min<int64_t>(n, tile.rows) : n;
-    uint8_t* memory = scratch(sum_bytes + packed_rows * row_bytes + (mixed ? n * k_groups * 12 : 0));
+    uint8_t* memory = scratch(sum_bytes + packed_rows * row_bytes + (mixed ? n * mixed_row : 0));
     auto* sums = reinterpret_cast<int32_t*>(memory);
     int32_t* row_sums = sums + n * tile.panel;
     uint8_t *packed = memory + sum_bytes, *tiles = packed + packed_rows * row_bytes;
@@ -129,13 +131,13 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       }
       for (int64_t t = 0; m.asymmetric && t < some; ++t)
         row_sums[i + t] = row_sum(tile, a + t * stride, m.k, packer.packed_zero);
-      if (mixed) table.pack_tile(a, stride, some, k_groups, !panels->all_safe && some > 1, tiles + i * k_groups * 12);
+      if (mixed) table.pack_tile(a, stride, some, k_groups, !panels->all_safe && some > 1, tiles + i * mixed_row);
     }
     GemmArgs args{.a = mixed      ? tiles
                        : in_place ? from.codes + r * from.stride
                                   : packed,
                   .rows = n,
-                  .lda = mixed ? k_groups * 12 : (in_place ? from.stride : row_bytes) / tile.activation,
+                  .lda = mixed ? mixed_row : (in_place ? from.stride : row_bytes) / tile.activation,
                   .b = reinterpret_cast<const int8_t*>(panels->values.get()) + g * panels->group_bytes +
                        j * k_groups * tile.group,
                   .columns = std::min(cut.panels * tile.panel, m.columns - j),
