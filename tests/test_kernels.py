@@ -337,11 +337,11 @@ def test_no_output_channels():
     packed = _C.PackedLinear(none, None)
     p = _C.QParams(0.5, 100, _C.quint8)
     assert_everywhere(lambda: _C.linear(codes, packed, p), np.empty((3, 0), np.uint8))
+    real = np.ones((3, 6), np.float32)
     for per_row in (False, True):
-        real = np.ones((3, 6), np.float32)
         assert_everywhere(lambda r=per_row: _C.linear_dynamic(real, packed, per_row=r), np.empty((3, 0), np.float32))
     with pytest.raises(ValueError, match=r"expected shape \[..., 6\]"):
-        _C.linear_dynamic(np.ones((3, 0), np.float32), packed)
+        _C.linear_dynamic(real[:, :0], packed)
     image = _C.QTensor.from_numpy(np.ones((2, 4, 5, 5), np.uint8), _C.QParams(0.5, 7, _C.quint8))
     for groups in (1, 2, 4):
         w = _C.QTensor.from_numpy(np.empty((0, 4 // groups, 3, 3), np.int8), _C.QParams(0.5, 0, _C.qint8))
