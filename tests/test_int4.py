@@ -236,6 +236,7 @@ def test_packed_arguments_are_checked():
     assert make().in_features == 6
     for wrong, message in [
         ({"group": 48}, "group_size: expected 32, 64 or 128, got 48"),
+        ({"group": 2**63 - 1}, "group_size: expected 32, 64 or 128, got 9223372036854775807"),
         ({"k": 8}, r"weight: expected shape \(2, 4\), got \(2, 3\)"),
         ({"k": -1}, "in_features: expected a size, got -1"),
         ({"weight": (2,)}, "weight: expected shape"),

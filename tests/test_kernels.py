@@ -330,6 +330,25 @@ def test_empty_sums_give_the_bias():
     assert_everywhere(lambda: _C.linear(x, _C.PackedLinear(w, bias), p), want)
 
 
+def test_no_output_channels():
+    """A weight without rows keeps its K: inputs that fit it give an empty result, others are refused."""
+    codes = _C.QTensor.from_numpy(np.ones((3, 6), np.uint8), _C.QParams(0.5, 7, _C.quint8))
+    none = _C.QTensor.from_numpy(np.empty((0, 6), np.int8), _C.QParams(0.5, 0, _C.qint8))
+    packed = _C.PackedLinear(none, None)
+    p = _C.QParams(0.5, 100, _C.quint8)
+    assert_everywhere(lambda: _C.linear(codes, packed, p), np.empty((3, 0), np.uint8))
+    real = np.ones((3, 6), np.float32)
+    for per_row in (False, True):
+        assert_everywhere(lambda r=per_row: _C.linear_dynamic(real, packed, per_row=r), np.empty((3, 0), np.float32))
+    with pytest.raises(ValueError, match=r"expected shape \[..., 6\]"):
+        _C.linear_dynamic(real[:, :0], packed)
+    image = _C.QTensor.from_numpy(np.ones((2, 4, 5, 5), np.uint8), _C.QParams(0.5, 7, _C.quint8))
+    for groups in (1, 2, 4):
+        w = _C.QTensor.from_numpy(np.empty((0, 4 // groups, 3, 3), np.int8), _C.QParams(0.5, 0, _C.qint8))
+        conv = _C.PackedConv(w, None, (1, 1), (1, 1), (1, 1), groups)
+        assert_everywhere(lambda c=conv: _C.conv(image, c, p), np.empty((2, 0, 5, 5), np.uint8))
+
+
 def test_packed_weights_follow_the_instruction_set():
     """Weights packed under one instruction set work under another: packing is a cache, not a state."""
     rng = np.random.default_rng(4)

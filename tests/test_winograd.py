@@ -223,3 +223,18 @@ def test_wide_layers_take_winograd_and_names_are_checked():
         _C.set_conv_algorithm("fastest")
     with pytest.raises(ValueError, match="input"):
         packed.algorithm((1, 128, 28))
+
+
+def test_algorithm_checks_the_shape():
+    """It answers for the inputs that the convolution takes, and for no others."""
+    weight = _C.QTensor.from_numpy(np.zeros((4, 8, 3, 3), np.int8), _C.QParams(0.01, 0, _C.qint8))
+    packed = _C.PackedConv(weight, None, (1, 1), (1, 1), (1, 1), 1)
+    assert packed.algorithm((1, 8, 20, 20)) in ("direct", "winograd2", "winograd4")
+    for shape, message in [
+        ((1, 8), "spatial axes, got"),
+        ((1, 9, 20, 20), "expected 8 channels"),
+        ((-1, 8, 20, 20), "expected sizes of at least 0"),
+        ((2**62, 8, 20, 20), r"below 2\^31"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            packed.algorithm(shape)

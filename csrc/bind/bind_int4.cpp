@@ -25,7 +25,7 @@ std::unique_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_feat
                                        const py::object& bias) {
   check(in_features >= 0 && in_features < int64_t{1} << 40, "linear_int4: in_features: expected a size, got ",
         in_features);
-  check(group_size >= 1, "linear_int4: group_size: expected 32, 64 or 128, got ", group_size);
+  check(group_size >= 1 && group_size <= 128, "linear_int4: group_size: expected 32, 64 or 128, got ", group_size);
   check<TypeError>(py::isinstance<py::array>(weight), "linear_int4: weight: expected an array of uint8, got ",
                    std::string(py::str(py::type::of(weight))));
   const py::array bytes = weight;

@@ -114,20 +114,26 @@ void transposed(const Geometry& g, const KernelTable& table, const QParams& inpu
   }
 }
 
+// The spatial sizes of an input of this shape, which must fit the weight.
+Triple spatial_size(const PackedConv& w, const Shape& input) {
+  check(static_cast<int>(input.size()) == 2 + w.spatial, w.op(), ": input: expected shape [N, C] and ", w.spatial,
+        w.spatial == 1 ? " spatial axis" : " spatial axes", ", got ", to_text(input));
+  const int64_t channels = w.matrix().k / (w.kernel[0] * w.kernel[1] * w.kernel[2]) * w.groups;
+  check(input[1] == channels, w.op(), ": input: expected ", channels, " channels (weight ", w.weight().shape_text(),
+        ", groups ", w.groups, "), got shape ", to_text(input));
+  Triple size{1, 1, 1};
+  for (int i = 0; i < w.spatial; ++i) size[3 - w.spatial + i] = input[2 + i];
+  return size;
+}
+
 }  // namespace
 
 QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool relu) {
   const char* op = w.op();
-  const int64_t channels = w.matrix().k / (w.kernel[0] * w.kernel[1] * w.kernel[2]) * w.groups;
-  check(input.ndim() == 2 + w.spatial, op, ": input: expected shape [N, C] and ", w.spatial,
-        w.spatial == 1 ? " spatial axis" : " spatial axes", ", got ", input.shape_text());
+  const Triple size = spatial_size(w, input.shape());
   check_activation(op, "input", input);
   check_output(op, *qparams);
-  check(input.size(1) == channels, op, ": input: expected ", channels, " channels (weight ", w.weight().shape_text(),
-        ", groups ", w.groups, "), got shape ", input.shape_text());
   const int lead = 3 - w.spatial;
-  Triple size{1, 1, 1};
-  for (int i = 0; i < w.spatial; ++i) size[lead + i] = input.size(2 + i);
   const Triple out_size = w.output_size(size);
   const auto epilogue = w.epilogue(input.qparams(), *qparams);
   const int64_t out_channels = w.matrix().groups * w.matrix().columns;
@@ -140,7 +146,7 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
   Geometry g{.w = w,
              .x = x.bytes(),
              .batch = x.size(0),
-             .channels = channels,
+             .channels = input.size(1),
              .size = size,
              .out_size = out_size,
              .image_stride = x.stride(0),
@@ -162,10 +168,10 @@ QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool
 }
 
 std::string conv_algorithm(const PackedConv& w, const Shape& input) {
-  check(static_cast<int>(input.size()) == 2 + w.spatial, w.op(), ": input: expected shape [N, C] and ", w.spatial,
-        " spatial axes, got ", to_text(input));
-  Triple size{1, 1, 1};
-  for (int i = 0; i < w.spatial; ++i) size[3 - w.spatial + i] = input[2 + i];
+  const Triple size = spatial_size(w, input);
+  constexpr int64_t kMost = int64_t{1} << 31;
+  for (int64_t n : {input[0], size[0], size[1], size[2]})
+    check(n >= 0 && n < kMost, w.op(), ": input: expected sizes of at least 0, below 2^31, got ", to_text(input));
   return name_of(algorithm_of(w, input[0], size, kernel_table()));
 }
 

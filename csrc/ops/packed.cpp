@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
 
 #include "core/check.h"
@@ -25,7 +26,7 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
   const QTensor w = weight.to(weight.ndim() > 2 ? Layout::channels_last : Layout::contiguous);
   WeightMatrix m{.groups = groups,
                  .columns = out / groups,
-                 .k = out ? w.numel() / out : 0,
+                 .k = std::accumulate(w.shape().begin() + 1, w.shape().end(), int64_t{1}, std::multiplies<>()),
                  .values = {},
                  .zero_points = {},
                  .scales = {},
