@@ -2,15 +2,15 @@
 //
 //   sum[i][j] = column_offset[j]  +  sum_k a[i][k] * w[k][j]  -  row_sums[i] * weight_zero[j]
 //
-// Activations are int16 with their zero point subtracted, or bytes, as the instruction set wants them.
-//
 // then one epilogue (kernels/args.h): int32 out, reals, or bias, multiplier, rounding and clamp to codes. The sums
 // may wrap on the way: the caller has proved that the true value fits in int32.
 //
-// Bound: kernels/tile.h. With
-// more than a few row tiles a panel is first widened to int16 in blocks of kBlock groups that stay in
-// the L1 cache, which takes the widening out of the inner loop; with few rows it is widened on the fly,
-// because then the weights' bytes are the bound.
+// Activations are int16 with their zero point subtracted, or bytes, as the instruction set wants them; where it has
+// a mixed product, sums come from kernels/gemm_mixed.h, else from here.
+//
+// Bound: kernels/tile.h. With more than a few row tiles, weights that are multiplied as words are first widened in
+// blocks of a panel that stay in the L1 cache, which takes the widening out of the inner loop; with few rows they are
+// widened on the fly, because then the weights' bytes are the bound.
 #pragma once
 #include "kernels/args.h"
 #include "kernels/gemm_mixed.h"
@@ -140,13 +140,6 @@ template <class S>
 void pack_codes(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out) {
   auto* to = static_cast<typename S::Operand::Activation*>(out);
   is_signed ? pack_codes_of<S, true>(codes, n, zero_point, to) : pack_codes_of<S, false>(codes, n, zero_point, to);
-}
-
-// n activations of real 0, whose packed value is `zero`.
-template <class S>
-void pack_padding(int64_t n, int32_t zero, void* out) {
-  auto* to = static_cast<typename S::Operand::Activation*>(out);
-  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<typename S::Operand::Activation>(zero);
 }
 
 }  // namespace octensor::kernels

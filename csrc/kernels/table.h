@@ -44,7 +44,6 @@ struct KernelTable {
   // Interleaves rows for a mixed tile (kernels/gemm_mixed.h); null where the tile is not mixed.
   void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool words, uint8_t* out);
   void (*pack_runs)(const RunArgs&);
-  void (*pack_padding)(int64_t n, int32_t zero, void* out);
   TapForm taps;
   void (*depthwise)(const DepthwiseArgs&);
   GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
@@ -113,7 +112,6 @@ constexpr KernelTable make_table(const char* name) {
           .pack_codes = kernels::pack_codes<S>,
           .pack_tile = tile_packer<S>(),
           .pack_runs = kernels::pack_runs<S>,
-          .pack_padding = kernels::pack_padding<S>,
           .taps = tap_form<S>(),
           .depthwise = kernels::depthwise<S>,
           .grouped_words = grouped_kernels<S, typename S::Words>(),

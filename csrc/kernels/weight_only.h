@@ -1,9 +1,10 @@
 // Float activations times 8-bit or 4-bit weights with a scale for every group of K. In float32, each operation rounded
 // once, k in order:
 //
-//   t[i][g][j] = ((0 + x[i][k0] * w[k0][j]) + x[i][k0 + 1] * w[k0 + 1][j]) + ...     over group g; w the code minus
-//   zero y[i][j]    = (((0 + t[i][0][j] * s[0][j]) + t[i][1][j] * s[1][j]) + ...) + bias[j]         NaN is the quiet
-//   one
+//   t[i][g][j] = ((0 + x[i][k0] * w[k0][j]) + x[i][k0 + 1] * w[k0 + 1][j]) + ...
+//   y[i][j]    = (((0 + t[i][0][j] * s[0][j]) + t[i][1][j] * s[1][j]) + ...) + bias[j]
+//
+// with k0, k0 + 1, ... the K of group g and w the code minus its zero point. A NaN result is the quiet one.
 //
 // Columns lie along the lanes, so that no instruction set's width shows in the order of a sum. A block holds one group
 // of one panel of 2 * kLanes columns:

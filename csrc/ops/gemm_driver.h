@@ -20,14 +20,8 @@ struct CodePacker {
   CodePacker(const KernelTable& table, const QParams& qparams)
       : CodePacker(table, is_signed8(qparams.dtype()), qparams.zero_point()) {}
   int64_t size() const { return table.tile.activation; }  // bytes of a packed value
-  // Both return the end of what they wrote.
-  uint8_t* codes(const uint8_t* from, int64_t n, uint8_t* out) const {
+  void codes(const uint8_t* from, int64_t n, uint8_t* out) const {
     table.pack_codes(from, is_signed, n, zero_point, out);
-    return out + n * size();
-  }
-  uint8_t* padding(int64_t n, uint8_t* out) const {
-    table.pack_padding(n, packed_zero, out);
-    return out + n * size();
   }
 };
 

@@ -85,7 +85,6 @@ struct Avx2 {
       return _mm256_slli_epi16(x, N);
     }
     static Wide load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-    static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
     static Wide broadcast(const int16_t* p) {
       int32_t pair;

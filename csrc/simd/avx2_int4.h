@@ -1,6 +1,6 @@
 // 4-bit weights on AVX2: vpmaddubsw multiplies 32 pairs of bytes and adds neighbours in int16, where eight of its
 // results fit; only then are they widened. That is one multiply and one addition for 32 multiply-adds, where exact
-// 8-bit weights take two of each. The contract of each operation is in simd/int4.h.
+// 8-bit weights take two multiplies and one or two additions. The contract of each operation is in simd/int4.h.
 #pragma once
 #include "simd/avx2.h"
 #include "simd/int4.h"

@@ -79,7 +79,6 @@ struct Avx512Vnni {
       return _mm512_slli_epi16(x, N);
     }
     static Wide load(const int16_t* p) { return _mm512_loadu_si512(p); }
-    static Wide load(const int8_t* p) { return widen<true>(reinterpret_cast<const uint8_t*>(p)); }
     static void store(int16_t* p, Wide x) { _mm512_storeu_si512(p, x); }
     static Wide broadcast(const int16_t* p) { return _mm512_set1_epi32(four_bytes(p)); }
     static I32 dot(I32 acc, Wide a, Wide b) {

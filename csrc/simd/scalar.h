@@ -13,7 +13,7 @@
 //   Activation          int16_t in Words; uint8_t or int8_t in Bytes
 //   kGroup              K elements that one dot step consumes
 //   Wide                kLanes * kGroup values as dot takes them
-//   load                as many weights, from int8_t (and, in Words, from int16_t too)
+//   load                as many weights: from int8_t in an Operand, from int16_t in Words
 //   broadcast           kGroup activations, repeated
 //   dot(acc, a, b)      acc[i] + sum over g of a[i * kGroup + g] * b[i * kGroup + g], exact in int32 as long as
 //                       no pair of Words sums beyond it
