@@ -57,7 +57,7 @@ class Bench:
         ceilings = {f"ceiling {c.name}": c for c in ([] if job.at else self._ceilings(case))}
         contenders: dict[str, Callable[[], object]] = {name: runner.call for name, runner in built.items()}
         contenders |= {name: ceiling.call for name, ceiling in ceilings.items()}
-        seconds = timing.interleave(contenders, self.rounds)
+        seconds = timing.interleave(contenders, self.rounds, pause=timing.PAUSE if self.threads > 1 else 0.0)
         for entry in entries:
             samples = seconds[entry["name"]]
             spread = timing.Spread.of([s * 1e3 for s in samples])

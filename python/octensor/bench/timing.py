@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 TARGET = 4e-3  # seconds that a contender's calls of one round take together
 SETTLE = 1e-3  # seconds of untimed calls before
+PAUSE = 2e-2  # seconds of sleep before these, with several threads: those of the contender before may spin till then
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def interleave(
     clock: Callable[[], float] = time.perf_counter,
     target: float = TARGET,
     settle: float = SETTLE,
+    pause: float = 0.0,
 ) -> dict[str, list[float]]:
     """Seconds per call of each contender, one figure per round.
 
@@ -85,6 +87,8 @@ def interleave(
         shift = turn % len(order) if order else 0
         for name in order[shift:] + order[:shift]:
             call, repeat = contenders[name], repeats[name]
+            if pause:
+                time.sleep(pause)
             until = clock() + settle
             call()
             while clock() < until:
