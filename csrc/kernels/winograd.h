@@ -170,7 +170,7 @@ void winograd_store(const WinogradArgs& g, const WinogradPlace& at, const int32_
       } else {
         uint8_t codes[S::kPanel];
         S::store_panel(codes, x, y);
-        __builtin_memcpy(line + q * g.out_channels, codes, columns);
+        copy_codes(line + q * g.out_channels, codes, columns);
       }
     }
 }

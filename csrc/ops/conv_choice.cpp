@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "core/check.h"
+#include "core/integers.h"
 
 namespace octensor::ops {
 namespace {
@@ -25,7 +26,6 @@ struct Transform {
 };
 constexpr Transform kTile2{2, 16, 70, 132}, kTile4{4, 36, 205, 440};
 
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 double fetched(double bytes) { return kFetched * std::max(0.0, bytes - double{kCached}); }
 
 double winograd_cost(const ConvWork& w, const KernelTable& table, const Transform& t, int parts) {

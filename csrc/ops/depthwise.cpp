@@ -2,16 +2,15 @@
 
 #include <algorithm>
 
-#include "core/threads.h"
+#include "core/scratch.h"
 #include "ops/depthwise_plan.h"
 #include "ops/gemm_driver.h"
-#include "ops/scratch.h"
+#include "ops/tasks.h"
 
 namespace octensor::ops {
 namespace {
 
-constexpr int64_t kSerialWork = 1 << 16;  // multiply-adds below which waking a thread costs more
-constexpr int64_t kTaskWork = 1 << 15;    // below which fetching a task costs too much
+constexpr int64_t kTaskWork = 1 << 15;  // multiply-adds below which fetching a task costs too much
 
 }  // namespace
 
@@ -28,7 +27,7 @@ void depthwise(const Geometry& g, const KernelTable& table, const std::shared_pt
   const int64_t lines = g.batch * g.out_size[0] * g.out_size[1],
                 units = std::max<int64_t>(1, g.channels / kDepthwiseChannels);
   const int64_t work = lines * g.out_size[2] * g.channels * w.matrix().k;
-  const int64_t threads = work < kSerialWork ? 1 : num_threads();
+  const int64_t threads = threads_for(work);
   const int64_t wanted = std::max<int64_t>(1, std::min(8 * threads, work / kTaskWork));
   const int64_t line_tasks = std::min(lines, threads == 1 ? lines : wanted);
   const int64_t chunks = threads == 1 ? 1 : std::min(units, (wanted + line_tasks - 1) / line_tasks);
@@ -36,8 +35,9 @@ void depthwise(const Geometry& g, const KernelTable& table, const std::shared_pt
     const int64_t l = index / chunks, c = index % chunks;
     const int64_t first = lines * l / line_tasks, count = lines * (l + 1) / line_tasks - first;
     const int64_t addresses = call->window ? 3 * ((g.out_size[2] - 1) * w.step[2] + 4) : 0;
-    const uint8_t** rows =
-        reinterpret_cast<const uint8_t**>(scratch((count * plan.row_taps + addresses) * sizeof(uint8_t*)));
+    struct Rows;
+    struct Cells;
+    const uint8_t** rows = scratch<Rows, const uint8_t*>(count * plan.row_taps + addresses);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t line = first + i, o0 = line / g.out_size[1] % g.out_size[0], o1 = line % g.out_size[1];
       const uint8_t* image = g.x + line / g.out_size[1] / g.out_size[0] * g.image_stride;
@@ -69,16 +69,13 @@ void depthwise(const Geometry& g, const KernelTable& table, const std::shared_pt
                      .segment = call->segment,
                      .blocks = call->blocks,
                      .cell_count = call->cell_count,
-                     .buffer = call->window ? nullptr : scratch<1>(call->buffer_bytes),
+                     .buffer = call->window ? nullptr : scratch<Cells, uint8_t>(call->buffer_bytes),
                      .window = call->window,
                      .lead = w.lead[2],
                      .columns = g.size[2],
                      .addresses = rows + count * plan.row_taps});
   };
-  if (threads == 1)
-    for (int64_t i = 0; i < line_tasks * chunks; ++i) task(i);
-  else
-    parallel_for(line_tasks * chunks, task);
+  run_tasks(line_tasks * chunks, threads, task);
 }
 
 }  // namespace octensor::ops

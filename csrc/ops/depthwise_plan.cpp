@@ -123,9 +123,7 @@ std::shared_ptr<const DepthwiseCall> make_call(const ops::Geometry& g, const Ker
   call->padding_codes.assign(std::abs(reach) + g.channels, static_cast<uint8_t>(g.zero_point));
   call->padding = call->padding_codes.data() + std::max<int64_t>(0, -reach);
   // Packed bytes of the other signedness have their top bit flipped, their zero point with them.
-  const int32_t flip = table.taps.activation == 2 || g.is_signed == table.taps.signed_bytes ? 0
-                       : g.is_signed                                                        ? 128
-                                                                                            : -128;
+  const int32_t flip = table.taps.activation == 2 ? 0 : byte_shift(g.is_signed, table.taps.signed_bytes);
   const auto zero = static_cast<uint32_t>(g.zero_point + flip);
   for (int64_t b = 0; b < plan->blocks; ++b)
     for (int64_t i = 0; i < kDepthwiseChannels; ++i) {
@@ -180,10 +178,7 @@ std::shared_ptr<const DepthwiseCall> depthwise_call(const ops::Geometry& g, cons
                                                     const std::shared_ptr<const Epilogue>& epilogue) {
   DepthwiseCache& cache = *g.w.depthwise;
   std::lock_guard lock(cache.mutex);
-  std::shared_ptr<const DepthwisePlan> plan;
-  for (const auto& [key, value] : cache.plans)
-    if (key == &table) plan = value;
-  if (!plan) cache.plans.emplace_back(&table, plan = make_plan(g.w, table));
+  const auto plan = g.w.form(table, make_plan);
   const auto& c = cache.call;
   if (!c || c->plan != plan || c->epilogue != epilogue || c->columns != g.size[2] || c->width != g.out_size[2] ||
       c->column_stride != g.stride[2])

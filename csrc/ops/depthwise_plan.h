@@ -39,9 +39,9 @@ struct DepthwiseCall {
   const uint8_t* padding;  // a row of the input's zero point
 };
 
+// The call before.
 struct DepthwiseCache {
   std::mutex mutex;
-  std::vector<std::pair<const KernelTable*, std::shared_ptr<const DepthwisePlan>>> plans;
   std::shared_ptr<const DepthwiseCall> call;
 };
 

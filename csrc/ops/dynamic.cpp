@@ -15,6 +15,7 @@
 #include "core/threads.h"
 #include "isa/dispatch.h"
 #include "ops/checks.h"
+#include "ops/float_rows.h"
 #include "ops/gemm_driver.h"
 #include "ops/ops.h"
 
@@ -138,25 +139,16 @@ void dynamic_product(const DynamicProduct& product, const float* x, int64_t rows
 }
 
 void linear_dynamic(const FloatView& x, const PackedLinear& packed, const DynamicLinear& how, float* out) {
-  const int64_t n = count(x.shape), k = packed.matrix().k;
-  const Shape dense = dense_strides(x.shape, Layout::contiguous);
-  StoragePtr copy;
-  const float* values = x.data;
-  if (x.strides != dense) {
-    copy = allocate(n * sizeof(float));
-    copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, copy.get(), dense, x.shape, sizeof(float));
-    values = reinterpret_cast<const float*>(copy.get());
-  }
-  const int64_t rows = k ? n / k : count({x.shape.begin(), x.shape.end() - 1});
+  const FloatRows input(x);
   constexpr const char* kWhere = "linear_dynamic: input";
   DynamicParams whole;
-  if (!how.per_row) whole = dynamic_params_of(kWhere, values, n, how.reduce_range);
+  if (!how.per_row) whole = dynamic_params_of(kWhere, input.values, input.rows * input.k, how.reduce_range);
   dynamic_product({.weight = packed,
                    .shared = how.per_row ? nullptr : &whole,
                    .reduce_range = how.reduce_range,
                    .relu = how.relu,
                    .where = kWhere},
-                  values, rows, out);
+                  input.values, input.rows, out);
 }
 
 }  // namespace octensor::ops

@@ -3,17 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/threads.h"
-#include "ops/scratch.h"
+#include "core/scratch.h"
+#include "ops/tasks.h"
 
 namespace octensor {
 namespace {
 
 constexpr int64_t kBlockBytes = 512 * 1024;  // packed activations per block, of which a mixed tile reads half
 constexpr int64_t kMaxBlockRows = 96;
-constexpr int64_t kSerialWork = 1 << 16;  // multiply-adds below which waking a thread costs more
-
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 }  // namespace
 
@@ -38,9 +35,7 @@ RealEpilogue at(const RealEpilogue& e, int64_t row, int64_t column) {
 
 CodePacker::CodePacker(const KernelTable& table_, bool is_signed_, int32_t zero_point_)
     : table(table_), is_signed(is_signed_), zero_point(zero_point_) {
-  // Flipping the top bit adds 128 to a signed code and takes 128 from an unsigned one.
-  const int32_t flip = is_signed == table.tile.signed_bytes ? 0 : is_signed ? 128 : -128;
-  packed_zero = table.tile.activation == 1 ? zero_point + flip : 0;
+  packed_zero = table.tile.activation == 1 ? zero_point + byte_shift(is_signed, table.tile.signed_bytes) : 0;
 }
 
 namespace {
@@ -52,17 +47,15 @@ struct Blocking {
 };
 
 Blocking choose_blocking(const GemmTile& tile, const WeightMatrix& m, int64_t rows, int64_t row_bytes) {
-  const int threads = rows * m.columns * m.groups * std::max<int64_t>(m.k, 1) < kSerialWork ? 1 : num_threads();
+  const int threads = threads_for(rows * m.columns * m.groups * std::max<int64_t>(m.k, 1));
   const int64_t most = std::clamp(kBlockBytes / row_bytes / tile.rows * tile.rows, int64_t{tile.rows},
                                   round_up(kMaxBlockRows, tile.rows));
-  const int64_t panel_count = (m.columns + tile.panel - 1) / tile.panel;
-  int64_t blocks = (rows + most - 1) / most;
+  int64_t blocks = ceil_div(rows, most);
   if (blocks * m.groups > 1) blocks = round_up(blocks * m.groups, threads) / m.groups;  // no thread idles in the end
-  const int64_t block = round_up((rows + blocks - 1) / blocks, tile.rows);
-  blocks = (rows + block - 1) / block;
-  const int64_t wanted = threads == 1 ? 1 : (4 * threads + blocks * m.groups - 1) / (blocks * m.groups);
-  const int64_t chunk = (panel_count + wanted - 1) / wanted;
-  return {block, blocks, chunk, (panel_count + chunk - 1) / chunk, threads};
+  const int64_t block = round_up(ceil_div(rows, blocks), tile.rows);
+  blocks = ceil_div(rows, block);
+  const PanelChunks cut(ceil_div(m.columns, tile.panel), blocks * m.groups, threads);
+  return {block, blocks, cut.panels, cut.chunks, threads};
 }
 
 // sum over k of code minus zero point, of one packed row.
@@ -85,7 +78,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   const GemmTile tile = table.tile;
   if (rows == 0 || m.columns == 0) return;
   const auto panels = weight.panels(table);
-  const int64_t k_groups = (m.k + tile.group - 1) / tile.group;
+  const int64_t k_groups = ceil_div(m.k, tile.group);
   // 64 bytes more than needed keep rows off the same cache sets when k is a power of two.
   const int64_t line = 64 / tile.activation;
   const int64_t row_bytes = (round_up(std::max<int64_t>(m.k, 1), line) + line) * tile.activation;
@@ -99,8 +92,9 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
 
   // Packed bytes still hold their zero point: sum (a - za) w = sum a w - za sum w. One padded row per group.
   const int64_t padded = round_up(m.columns, tile.panel);
-  const StoragePtr offsets = bytes ? allocate(padded * m.groups * sizeof(int32_t)) : StoragePtr{};
-  auto* offset = reinterpret_cast<int32_t*>(offsets.get());
+  struct Offsets;  // shared by the tasks
+  struct Rows;     // of a task
+  int32_t* offset = bytes ? scratch<Offsets, int32_t>(padded * m.groups) : nullptr;
   for (int64_t g = 0; bytes && g < m.groups; ++g) {
     for (int64_t c = 0; c < m.columns; ++c)
       offset[g * padded + c] = static_cast<int32_t>(static_cast<uint32_t>(-packer.packed_zero) *
@@ -112,11 +106,11 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
     const int64_t g = index % m.groups, c = index / m.groups % cut.chunks, r = index / m.groups / cut.chunks * cut.rows;
     const int64_t n = std::min(cut.rows, rows - r), j = c * cut.panels * tile.panel;
     const int64_t first = g * m.columns + j, panel = g * (padded / tile.panel) + c * cut.panels;
-    const int64_t blocks = mixed ? (k_groups + tile.mixed_block - 1) / tile.mixed_block : 0;
+    const int64_t blocks = mixed ? ceil_div(k_groups, tile.mixed_block) : 0;
     // Scratch: the sums of a panel, a sum per row, packed rows, interleaved rows.
     const int64_t sum_bytes = round_up(n * (tile.panel + 1) * sizeof(int32_t), 64);
     const int64_t packed_rows = in_place ? 0 : mixed ? std::min<int64_t>(n, tile.rows) : n;
-    uint8_t* memory = scratch(sum_bytes + packed_rows * row_bytes + (mixed ? n * mixed_row : 0));
+    uint8_t* memory = scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? n * mixed_row : 0));
     auto* sums = reinterpret_cast<int32_t*>(memory);
     int32_t* row_sums = sums + n * tile.panel;
     uint8_t *packed = memory + sum_bytes, *tiles = packed + packed_rows * row_bytes;
@@ -166,10 +160,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
     table.gemm(args);
   };
   const int64_t tasks = cut.blocks * cut.chunks * m.groups;
-  if (cut.threads == 1)
-    for (int64_t i = 0; i < tasks; ++i) task(i);
-  else
-    parallel_for(tasks, task);
+  run_tasks(tasks, cut.threads, task);
 }
 
 }  // namespace octensor

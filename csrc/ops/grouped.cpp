@@ -10,20 +10,16 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/threads.h"
+#include "core/scratch.h"
 #include "ops/gemm_driver.h"
-#include "ops/scratch.h"
+#include "ops/tasks.h"
 
 namespace octensor::ops {
 namespace {
 
 constexpr int64_t kRingBytes = 24 * 1024;  // spread lines of a task: beside the weights in a 32 KiB L1
 constexpr int64_t kLeastColumns = 32;      // per segment of a line, lest its overlap with the next costs more
-constexpr int64_t kSerialWork = 1 << 16;   // multiply-adds below which waking a thread costs more
 constexpr int64_t kWindow = 16;            // bytes that F::pick reads at once
-
-int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
-int64_t round_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 
 // Everything about a weight that does not depend on the call.
 struct LaneWeights {
@@ -154,8 +150,7 @@ Plan make_plan(const Geometry& g, const LaneWeights& l, int64_t vector_bytes) {
       p.places.push_back((s * static_cast<int64_t>(p.phases.size()) + phase) * p.positions +
                          t * w.reach[2] / w.step[2]);
   }
-  const int64_t work = g.batch * g.out_size[0] * g.out_size[1] * width * l.vectors * l.lanes * w.matrix().k;
-  p.threads = work < kSerialWork ? 1 : num_threads();
+  p.threads = threads_for(g.batch * g.out_size[0] * g.out_size[1] * width * l.vectors * l.lanes * w.matrix().k);
   const int64_t others = g.batch * g.out_size[0] * p.segments * (l.vectors / l.strip);
   p.bands = std::clamp<int64_t>(ceil_div(4 * p.threads, others), 1, g.out_size[1]);
   p.lines = ceil_div(g.out_size[1], p.bands);
@@ -216,7 +211,9 @@ struct Run {
     const int64_t bytes = vector_bytes(), slots = plan.ring * w.kernel[0];
     const auto line_steps = static_cast<int64_t>(plan.places.size());
     const int64_t steps = w.kernel[0] * w.kernel[1] * line_steps, channels = w.matrix().groups * w.matrix().columns;
-    uint8_t* memory = scratch((slots * plan.slot + plan.columns) * bytes + steps * sizeof(void*) + slots * 8);
+    struct Lines;
+    uint8_t* memory =
+        scratch<Lines, uint8_t>((slots * plan.slot + plan.columns) * bytes + steps * sizeof(void*) + slots * 8);
     uint8_t* padded = memory + slots * plan.slot * bytes;
     auto** sources = reinterpret_cast<const void**>(padded + plan.columns * bytes);
     auto* held = reinterpret_cast<int64_t*>(sources + steps);
@@ -284,7 +281,7 @@ void grouped(const Geometry& g, const KernelTable& table, const Epilogue& epilog
   const int64_t channels = g.w.matrix().groups * g.w.matrix().columns;
   // Bytes hold their zero point, and padding is spread as the zero point itself: sum (a - za) w = sum a w - za sum w.
   const bool bytes = kernels.activation == 1;
-  const int32_t zero = bytes ? g.zero_point + (g.is_signed == kernels.signed_bytes ? 0 : g.is_signed ? 128 : -128) : 0;
+  const int32_t zero = bytes ? g.zero_point + byte_shift(g.is_signed, kernels.signed_bytes) : 0;
   std::vector<int32_t> bias(l.vectors * l.lanes);
   std::vector<float> multiplier(l.vectors * l.lanes);
   for (int64_t c = 0; c < channels; ++c) {
@@ -314,10 +311,7 @@ void grouped(const Geometry& g, const KernelTable& table, const Epilogue& epilog
          .out = out + n * image});
   };
   const int64_t tasks = g.batch * g.out_size[0] * plan.bands * plan.segments * strips;
-  if (plan.threads == 1)
-    for (int64_t i = 0; i < tasks; ++i) task(i);
-  else
-    parallel_for(tasks, task);
+  run_tasks(tasks, plan.threads, task);
 }
 
 }  // namespace octensor::ops

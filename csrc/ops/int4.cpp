@@ -6,17 +6,12 @@
 #include <cstring>
 
 #include "core/check.h"
-#include "core/threads.h"
 #include "isa/dispatch.h"
+#include "ops/dynamic.h"
 #include "ops/float_rows.h"
+#include "ops/tasks.h"
 
 namespace octensor {
-namespace {
-
-int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-}  // namespace
-
 PackedInt4Linear::PackedInt4Linear(std::vector<uint8_t> nibbles, int64_t n, int64_t k, int64_t group_size,
                                    std::vector<float> scales, std::vector<int8_t> zero_points, std::vector<float> bias)
     : n_(n),
@@ -82,7 +77,7 @@ StoragePtr PackedInt4Linear::panels(const KernelTable& table) const {
         for (int64_t k = 0; k < size; ++k)
           block[k / 8 * 4 * panel + column * 4 + k % 4] |=
               static_cast<uint8_t>(code(row, first + k) << (k % 8 / 4 * 4));
-        block += up(size, kInt4Chunk) / 2 * panel;
+        block += round_up(size, kInt4Chunk) / 2 * panel;
       }
     }
     return storage;
@@ -100,7 +95,7 @@ constexpr int64_t kSerialWork = 1 << 17;     // multiply-adds below which waking
 int64_t block_rows(int64_t rows, int64_t k) {
   const int64_t fit = std::clamp(kBlockBytes / std::max<int64_t>(k, 1), kRowStep, int64_t{kInt4MaxRows});
   const int64_t blocks = std::max<int64_t>(1, (rows + fit - 1) / fit);
-  return std::min({rows, fit, up((rows + blocks - 1) / blocks, kRowStep)});
+  return std::min({rows, fit, round_up(ceil_div(rows, blocks), kRowStep)});
 }
 
 // Activations in the form that the kernel reads, block of rows by block of rows.
@@ -130,20 +125,17 @@ struct Int4Activations {
 
   // Quantizes one row over its own range.
   void take(const KernelTable& table, int64_t row, const float* x) const {
-    float lo = 0.0f, hi = 0.0f;
-    table.range(x, k, &lo, &hi);
-    check(std::isfinite(lo) && std::isfinite(hi), "linear_int4: input: expected finite values, got NaN or an infinity");
-    const QParamsPtr q = choose_qparams(lo, hi, DType::quint8, false);
-    const int32_t z = q->zero_point();
+    const DynamicParams q = dynamic_params_of("linear_int4: input", x, k, false);
+    const int32_t z = q.zero_point;
     const int64_t first = row / block * block, n = rows_at(first), at = row - first;
-    scales_at(row)[0] = q->scale();
+    scales_at(row)[0] = q.scale;
     zeros_at(row)[0] = static_cast<float>(z - 128);
     for (int64_t g = 0; g < groups; ++g) {
       int8_t* to = bytes_at(first) + (g * n + at) * group_size;
       const int64_t size = std::min(group_size, k - g * group_size);
-      const int32_t sum = table.quantize_sum(x + g * group_size, size, q->scale(), z - 128, static_cast<float>(-z),
+      const int32_t sum = table.quantize_sum(x + g * group_size, size, q.scale, z - 128, static_cast<float>(-z),
                                              static_cast<float>(255 - z), to);
-      std::memset(to + size, 0, up(size, kInt4Chunk) - size);
+      std::memset(to + size, 0, round_up(size, kInt4Chunk) - size);
       terms_at(first)[g * n + at] = term_factor * sum;
     }
   }
@@ -157,8 +149,7 @@ void linear_int4(const FloatView& x, const PackedInt4Linear& packed, bool relu, 
   if (rows == 0 || columns == 0) return;
   const KernelTable& table = kernel_table();
   const Int4Activations a(rows, packed);
-  const int64_t work = rows * columns * std::max<int64_t>(k, 1);
-  const int threads = work < kSerialWork ? 1 : num_threads();
+  const int threads = threads_for(rows * columns * std::max<int64_t>(k, 1), kSerialWork);
   const int64_t few = threads == 1 ? rows : std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(k, 1));
   parallel_for((rows + few - 1) / few, [&](int64_t task) {
     for (int64_t row = task * few; row < std::min(rows, (task + 1) * few); ++row)
@@ -166,12 +157,10 @@ void linear_int4(const FloatView& x, const PackedInt4Linear& packed, bool relu, 
   });
 
   const StoragePtr panels = packed.panels(table);
-  const int64_t panel = 2 * table.tile.lanes, panel_count = (columns + panel - 1) / panel;
-  const int64_t blocks = (rows + a.block - 1) / a.block;
-  const int64_t wanted = threads == 1 ? 1 : (4 * threads + blocks - 1) / blocks;
-  const int64_t chunk = (panel_count + wanted - 1) / wanted, chunks = (panel_count + chunk - 1) / chunk;
-  parallel_for(blocks * chunks, [&](int64_t task) {
-    const int64_t first = task / chunks * a.block, at = task % chunks * chunk, j = at * panel;
+  const int64_t panel = 2 * table.tile.lanes, blocks = ceil_div(rows, a.block);
+  const PanelChunks cut(ceil_div(columns, panel), blocks, threads);
+  parallel_for(blocks * cut.chunks, [&](int64_t task) {
+    const int64_t first = task / cut.chunks * a.block, at = task % cut.chunks * cut.panels, j = at * panel;
     table.int4_gemm({.a = a.bytes_at(first),
                      .terms = a.terms_at(first),
                      .a_scale = a.scales_at(first),
@@ -183,7 +172,7 @@ void linear_int4(const FloatView& x, const PackedInt4Linear& packed, bool relu, 
                      .group_size = a.group_size,
                      .ones = packed.ones().data() + j,
                      .bias = packed.bias().empty() ? nullptr : packed.bias().data() + j,
-                     .columns = std::min(chunk * panel, columns - j),
+                     .columns = std::min(cut.panels * panel, columns - j),
                      .relu = relu,
                      .out = out + first * columns + j,
                      .ldo = columns});

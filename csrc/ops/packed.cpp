@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/integers.h"
 
 namespace octensor {
 namespace {
@@ -161,15 +162,10 @@ void order_groups(const GemmTile& t, int64_t panels, int64_t k_groups, PackedPan
     }
 }
 
-}  // namespace
-
-std::shared_ptr<const PackedPanels> PackedWeight::panels(const KernelTable& table) const {
-  std::lock_guard lock(caches_->mutex);
-  for (auto& [key, value] : caches_->panels)
-    if (key == &table) return value;
-  const WeightMatrix& m = matrix_;
+std::shared_ptr<const PackedPanels> pack_panels(const PackedWeight& weight, const KernelTable& table) {
+  const WeightMatrix& m = weight.matrix();
   const GemmTile t = table.tile;
-  const int64_t k_groups = (m.k + t.group - 1) / t.group, panels = (m.columns + t.panel - 1) / t.panel;
+  const int64_t k_groups = ceil_div(m.k, t.group), panels = ceil_div(m.columns, t.panel);
   auto p = std::make_shared<PackedPanels>();
   p->group_bytes = panels * k_groups * t.panel * t.group;
   p->values = allocate(p->group_bytes * m.groups);
@@ -182,8 +178,13 @@ std::shared_ptr<const PackedPanels> PackedWeight::panels(const KernelTable& tabl
         to[k / t.group * t.panel * t.group + k % t.group] = static_cast<uint8_t>(from[k]);
     }
   if (t.mixed_block) order_groups(t, panels * m.groups, k_groups, *p);
-  caches_->panels.emplace_back(&table, p);
   return p;
+}
+
+}  // namespace
+
+std::shared_ptr<const PackedPanels> PackedWeight::panels(const KernelTable& table) const {
+  return form(table, pack_panels);
 }
 
 PackedLinear::PackedLinear(QTensor weight, std::vector<float> bias)

@@ -14,6 +14,11 @@
 
 namespace octensor {
 
+// What flipping the top bit adds to a code whose signedness is not that of the bytes that kernels read.
+inline int32_t byte_shift(bool is_signed, bool signed_bytes) {
+  return is_signed == signed_bytes ? 0 : is_signed ? 128 : -128;
+}
+
 // Weights as one matrix [groups][columns][k] of int8, zero points moved into int8's range.
 struct WeightMatrix {
   int64_t groups, columns, k;         // columns and k per group
@@ -85,7 +90,6 @@ class PackedWeight {
   WeightMatrix matrix_;
   struct Caches {
     std::mutex mutex;
-    std::vector<std::pair<const KernelTable*, std::shared_ptr<const PackedPanels>>> panels;
     std::vector<std::pair<std::pair<const KernelTable*, void (*)()>, std::shared_ptr<const void>>> forms;
     std::shared_ptr<const Epilogue> epilogue;
     std::shared_ptr<const QParams> input, output;

@@ -15,11 +15,10 @@ class PackedWeightOnly {
   const std::vector<float>& bias() const { return linear_.bias(); }
   bool has_zeros() const { return linear_.matrix().asymmetric; }
   int64_t panel_bytes(const KernelTable& table) const;
-  StoragePtr panels(const KernelTable& table) const;
+  std::shared_ptr<const uint8_t[]> panels(const KernelTable& table) const;
 
  private:
   PackedLinear linear_;
-  std::unique_ptr<PanelCache> cache_ = std::make_unique<PanelCache>();
 };
 
 namespace ops {

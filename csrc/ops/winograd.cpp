@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/threads.h"
+#include "core/scratch.h"
 #include "ops/gemm_driver.h"
-#include "ops/scratch.h"
+#include "ops/tasks.h"
 
 namespace octensor::ops {
 namespace {
@@ -16,10 +16,6 @@ constexpr int64_t kPartMultiple = 64;        // channels: whole vectors on every
 constexpr int64_t kBlockBytes = 512 * 1024;  // transformed input of a block of tiles: stays in the L2 cache
 constexpr int64_t kMaxBlockTiles = 48;
 constexpr int64_t kTasksPerThread = 2;
-constexpr int64_t kSerialWork = 1 << 16;  // multiply-adds below which waking a thread costs more
-
-int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
-int64_t round_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 
 // One of the two schemes: rows of G, and the bits of a sum that it keeps.
 struct Scheme {
@@ -196,23 +192,20 @@ void winograd(const Geometry& g, const KernelTable& table, const ConvChoice& cho
         .out_width = g.out_size[2],
         .out_channels = columns};
   };
-  const bool serial = tiles * products * g.channels * columns < kSerialWork;
-  const int64_t threads = serial ? 1 : num_threads();
+  struct Block;   // a task's
+  struct Shared;  // transformed by some tasks, multiplied by others
+  const int64_t threads = threads_for(tiles * products * g.channels * columns);
   const int64_t pieces = threads == 1 ? 1 : ceil_div(kTasksPerThread * threads, blocks);
   if (pieces == 1) {  // enough blocks for all threads: each is transformed and multiplied by one of them
     const auto whole = [&](int64_t b) {
-      uint8_t* memory = scratch(v_bytes + m_bytes);
+      uint8_t* memory = scratch<Block, uint8_t>(v_bytes + m_bytes);
       const WinogradArgs a = args(b, 0, panels, memory, memory + v_bytes);
       kernels.input(a);
       kernels.output(a);
     };
-    if (threads == 1)
-      for (int64_t b = 0; b < blocks; ++b) whole(b);
-    else
-      parallel_for(blocks, whole);
-    return;
+    return run_tasks(blocks, threads, whole);
   }
-  uint8_t* v = scratch<1>(blocks * v_bytes);
+  uint8_t* v = scratch<Shared, uint8_t>(blocks * v_bytes);
   const int64_t some = ceil_div(block, pieces), wide = ceil_div(panels, pieces);
   parallel_for(blocks * pieces, [&](int64_t task) {
     const int64_t b = task / pieces, from = task % pieces * some;
@@ -224,7 +217,7 @@ void winograd(const Geometry& g, const KernelTable& table, const ConvChoice& cho
   });
   parallel_for(blocks * pieces, [&](int64_t task) {
     const int64_t b = task / pieces, j = task % pieces * wide;
-    if (j < panels) kernels.output(args(b, j, wide, v + b * v_bytes, scratch(m_bytes)));
+    if (j < panels) kernels.output(args(b, j, wide, v + b * v_bytes, scratch<Block, uint8_t>(m_bytes)));
   });
 }
 
