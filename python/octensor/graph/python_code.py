@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..ops.exact import EXACT, ExactOp
+from ..ops.spec import OPS, OpSpec
 from .namespace import Namespace, is_plain
 from .node import Node
 
@@ -79,6 +81,8 @@ def target_text(node: Node) -> str:
     """Return a node's target as it is shown in listings."""
     if isinstance(node.target, str):
         return node.target
+    if isinstance(node.target, OpSpec):
+        return node.target.name
     return public_name(node.target) or getattr(node.target, "__name__", None) or repr(node.target)
 
 
@@ -204,6 +208,10 @@ def expression(writer: _Writer, node: Node, root: str) -> str:
         return f"{_operand(writer, args[0])}[{_index(writer, args[1])}]"
     if target is getattr and not kwargs and len(args) == 2 and str(args[1]).isidentifier():
         return f"{_operand(writer, args[0])}.{args[1]}"
+    if isinstance(target, OpSpec):
+        registry = "EXACT" if isinstance(target, ExactOp) else "OPS"
+        writer.name(registry, EXACT if isinstance(target, ExactOp) else OPS)
+        return f'{registry}["{target.name}"]({_call(writer, args, kwargs)})'
     return f"{writer.callable(target)}({_call(writer, args, kwargs)})"
 
 

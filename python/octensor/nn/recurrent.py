@@ -21,8 +21,10 @@ import numpy as np
 
 from ..arrays import as_array
 from ..ops.dropout import dropout
+from ..ops.exact import RECURRENT
 from ..ops.gates import GRU_CELL, LSTM_CELL, Cell, State, rnn_cell
-from ..ops.shape import cat, stack
+from ..ops.recording import RECORDING
+from ..ops.shape import CAT, cat, stack
 from ..tensor import Tensor
 from . import init
 from .linear import positive
@@ -139,7 +141,7 @@ class RecurrentLayer(ProjectingLayer):
             first = layer * self._directions
             pairs = [self._packed_pair(suffix) for suffix in suffixes[first : first + self._directions]]
             if all(pairs):
-                rows, ends = self._run_packed(rows, sizes, states[first:], pairs)
+                rows, ends = self._run_packed(rows, sizes, states[first:], pairs, suffixes[first:])
                 finals += ends
             else:
                 outputs = []
@@ -213,16 +215,24 @@ class RecurrentLayer(ProjectingLayer):
         return [tuple(t[i] for t in tensors) for i in range(total)]
 
     def _run_packed(
-        self, rows: Any, sizes: list[int], starts: list[State], pairs: list[Any]
+        self, rows: Any, sizes: list[int], starts: list[State], pairs: list[Any], suffixes: list[str]
     ) -> tuple[np.ndarray, list[State]]:
         """Run all directions of one layer with packed weights; return output rows, and the last state of each."""
         x, width = as_array(rows), self.hidden_size
         output = np.empty((len(x), len(pairs) * width), np.float32)
-        ends = []
+        ends, outputs = [], []
         for k, (pair, start) in enumerate(zip(pairs, starts[: len(pairs)], strict=True)):
             out = output[:, k * width : (k + 1) * width]
             start = tuple(as_array(s) for s in start)
             ends.append(self.cell.run(x, sizes, start, pair, k == 1, self.reduce_range, out))
+            outputs.append(out)
+            if RECORDING.recorder is not None:
+                attrs = {"kernel": self.cell.kernel, "sizes": tuple(sizes), "backward": k == 1}
+                attrs["reduce_range"] = self.reduce_range
+                weights = self.weights_of(suffixes[k])
+                RECORDING.recorder.note(RECURRENT, (x, *start, *weights), attrs, (out, *ends[-1]))
+        if RECORDING.recorder is not None and len(pairs) > 1:
+            RECORDING.recorder.note(CAT, tuple(outputs), {"dim": 1}, output)
         return output, ends
 
     def _run(self, rows: Any, sizes: list[int], start: State, suffix: str, backward: bool) -> tuple[Any, State]:
