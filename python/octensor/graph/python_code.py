@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,14 +68,12 @@ def public_name(target: Any) -> str:
         return ""
     if where == "builtins":
         return name
-    try:
-        home: Any = import_module(where)
-    except ImportError:
-        return ""
-    qualified = getattr(target, "__qualname__", name)
-    for part in qualified.split("."):
+    dotted = f"{where}.{getattr(target, '__qualname__', name)}"
+    package, *parts = dotted.split(".")
+    home: Any = sys.modules.get(package)
+    for part in parts:
         home = getattr(home, part, None)
-    return f"{where}.{qualified}" if home is target else ""
+    return dotted if home is target else ""
 
 
 def target_text(node: Node) -> str:

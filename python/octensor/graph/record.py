@@ -1,8 +1,9 @@
 """`record`: the graph of a model as the ops that ran on example inputs, control flow resolved.
 
-The model runs twice: the second time on other values, and where then a constant of the graph or an attribute of an op is
-another one, it was computed from the inputs in a way that no op has told of (by NumPy, say). Such a graph would be wrong
-for other inputs, so it is refused, with the line. A branch taken otherwise is a warning: resolving it is what was asked.
+The model runs twice: the second time on other values, and where then a constant of the graph or an attribute of an op
+is another one, it was computed from the inputs in a way that no op has told of (by NumPy, say). Such a graph would be
+wrong for other inputs, so it is refused, with the line. A branch taken otherwise is a warning: resolving it is what was
+asked.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def record(
     """Return the graph of the ops that a model runs on example inputs.
 
     Its nodes are call_function nodes whose targets are ops (`OpSpec`), with the weights as arguments: the same for a
-    model converted layer by layer and for one converted as a graph. `node.meta["tensor"]` has shape, dtype and qparams of
-    each value, `node.meta["module"]` the path of the module that ran.
+    model converted layer by layer and for one converted as a graph. `node.meta["tensor"]` has shape, dtype and qparams
+    of each value, `node.meta["module"]` the path of the module that ran.
 
     Parameters
     ----------
@@ -110,6 +111,7 @@ def _run(
     leaves: tuple[type[Module], ...],
 ) -> Recorder:
     recorder = Recorder(root, leaves)
+    args, kwargs = _apart(args, kwargs)
     values = [*args, *kwargs.values()]
     for name, value in zip([*names[: len(args)], *kwargs], values, strict=True):
         recorder.input(name, value)
@@ -122,6 +124,23 @@ def _run(
     recorder.output(result)
     recorder.graph.eliminate_dead_code()
     return recorder
+
+
+def _apart(*arguments: Any) -> Any:
+    """Return the arguments with copies of tensors that are there twice: a tensor stands for one input."""
+    seen: set[int] = set()
+
+    def once(value: Any) -> Any:
+        if not isinstance(value, TENSORS):
+            return value
+        if isinstance(value, QTensor):
+            value = value.clone() if id(value) in seen else value
+        elif {id(value), id(getattr(value, "_array", None))} & seen:
+            value = Tensor(np.array(value)) if isinstance(value, Tensor) else value.copy()
+        seen.update(id(held) for held in (value, getattr(value, "_array", value)))
+        return value
+
+    return map_aggregate(arguments, once)
 
 
 # --- the second run -------------------------------------------------------------------------------------------------
@@ -175,8 +194,8 @@ def _check(
         ):
             user = next(iter(a.users))
             raise TraceError(
-                f"{_where(user)}an array that follows from the inputs, but not through octensor's ops, enters "
-                f"{_name(user)}: in the graph it would be a constant. Compute it with octensor's ops, keep the "
+                f"{_where(user)}an array that follows from the inputs, but not through octensor's ops, or from random "
+                f"numbers, enters {_name(user)}: in the graph it would be a constant. Compute it with octensor's ops, keep the "
                 "function that makes it as one step (fx.wrap), or its module (leaves=(Class,))"
             )
         if not _same_arguments(a, b):

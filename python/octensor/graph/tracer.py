@@ -301,6 +301,8 @@ def paths_of(root: Module) -> dict[int, str]:
         prefix = f"{path}." if path else ""
         for held in (module._parameters, module._buffers, vars(module)):
             for name, value in held.items():
+                if name == "_cache":
+                    continue
                 if isinstance(value, (Tensor, QTensor, np.ndarray)) or is_packed(value):
                     paths.setdefault(id(value), prefix + name)
                 if isinstance(value, Tensor):

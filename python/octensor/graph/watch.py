@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from .._C import QTensor
@@ -28,10 +29,10 @@ def watched(recorder: Recorder) -> Iterator[None]:
             setattr(cls, name, make(original))
 
         for name in _VIEWS:
-            replace(QTensor, name, lambda original, name=name: _viewing(recorder, name, original))
-        replace(QTensor, "int_repr", lambda original: _codes(recorder, original))
-        replace(QTensor, "_writable", lambda original: _writing(recorder, original))
-        replace(InPlace, "_writable", lambda original: _writing(recorder, original))
+            replace(QTensor, name, partial(_viewing, recorder, name))
+        replace(QTensor, "int_repr", partial(_codes, recorder))
+        replace(QTensor, "_writable", partial(_writing, recorder))
+        replace(InPlace, "_writable", partial(_writing, recorder))
         try:
             yield
         finally:

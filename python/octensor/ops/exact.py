@@ -1,13 +1,13 @@
 """`ExactOp`: an op that is one function as it stands, without a gradient or a choice of forms.
 
-The layers run most of these with weights they have packed once; here the weights are arguments, so that a recorded model
-says what is computed from what.
+The layers run most of these with weights they have packed once; here the weights are arguments, so that a recorded
+model says what is computed from what.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from .recording import RECORDING
 from .spec import OPS, OpSpec, plain
 
 EXACT: dict[str, ExactOp] = {}
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ExactOp(OpSpec):
@@ -49,9 +50,9 @@ class ExactOp(OpSpec):
         return result if RECORDING.recorder is None else RECORDING.recorder.note(self, tensors, attrs, result)
 
 
-def exact(name: str) -> Callable[[Callable[..., Any]], ExactOp]:
-    """Decorate a function: it becomes the op of that name."""
-    return lambda run: ExactOp(name, run)
+def exact(name: str) -> Callable[[F], F]:
+    """Decorate a function: it becomes the op of that name (an `ExactOp`, which is called like the function)."""
+    return lambda run: ExactOp(name, run)  # type: ignore[return-value]
 
 
 @exact("quantize")
@@ -76,14 +77,14 @@ def INT_REPR(x: QTensor) -> np.ndarray:
 def LINEAR_DYNAMIC(
     x: Any, weight: QTensor, bias: Any = None, *, reduce_range: bool = False, relu: bool = False, per_row: bool = False
 ) -> Tensor:
-    """x Wᵀ + b of floats that are quantized over their own range."""
+    """Return x Wᵀ + b of floats that are quantized over their own range."""
     packed = _C.PackedLinear(weight, None if bias is None else as_array(bias))
     return Tensor._wrap(_C.linear_dynamic(as_array(x), packed, reduce_range, relu, per_row))
 
 
 @exact("linear_weight_only")
 def LINEAR_WEIGHT_ONLY(x: Any, weight: QTensor, bias: Any = None, *, relu: bool = False) -> Tensor:
-    """x Wᵀ + b in float, with the real values of an 8-bit weight, in the kernels' order of sums."""
+    """Return x Wᵀ + b in float, with the real values of an 8-bit weight, in the kernels' order of sums."""
     packed = _C.PackedWeightOnly(weight, None if bias is None else as_array(bias))
     return Tensor._wrap(_C.linear_weight_only(as_array(x), packed, relu=relu))
 

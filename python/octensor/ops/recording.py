@@ -1,7 +1,7 @@
 """Where a recorder hears of ops: `RECORDING.recorder` is None, or has a method `note(op, tensors, attrs, result)`.
 
-`apply` tells it of every op. Code that calls a kernel without `apply`, because it holds packed weights, says itself which
-op it has run:
+`apply` tells it of every op. Code that calls a kernel without `apply`, because it holds packed weights, says itself
+which op it has run:
 
     result = _C.linear(x, packed, qparams, relu=relu)
     return result if RECORDING.recorder is None else RECORDING.recorder.note(LINEAR, (x, weight, bias), attrs, result)
