@@ -114,15 +114,14 @@ def whole_functions() -> Iterator[FunctionType]:
         yield vars(Tensor)[name]
 
 
-def _exchange(function: FunctionType, whole: bool) -> bool:
-    """Give `function` the code of a dispatcher that runs what it was; return whether that is possible.
+def _exchange(function: FunctionType, whole: bool) -> None:
+    """Give `function` the code of a dispatcher that runs what it was.
 
-    The code takes any arguments, so defaults do not matter to it; what it calls is among its constants.
+    The code takes any arguments, so defaults do not matter to it; what it calls is among its constants. A closure's
+    variables are named but not touched, since a function must have as many as its code.
     """
     code = function.__code__
-    if code.co_freevars:
-        return False  # a closure's code cannot be exchanged for one without
-    twin = FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
+    twin = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
     twin.__kwdefaults__ = function.__kwdefaults__
     dispatch = dispatcher(function, twin, whole)
 
@@ -130,10 +129,10 @@ def _exchange(function: FunctionType, whole: bool) -> bool:
         target: Any = "target"
         return target(*args, **kwargs)
 
-    constants = tuple(dispatch if c == "target" else c for c in stand_in.__code__.co_consts)
+    plain = stand_in.__code__
+    constants = tuple(dispatch if c == "target" else c for c in plain.co_consts)
     _original[function] = code
-    function.__code__ = stand_in.__code__.replace(co_consts=constants, co_name=code.co_name)
-    return True
+    function.__code__ = plain.replace(co_consts=constants, co_name=code.co_name, co_freevars=code.co_freevars)
 
 
 def _seen_call(self: Module, *args: Any, **kwargs: Any) -> Any:
@@ -160,7 +159,8 @@ def _install() -> None:
         held = getattr(builtins, name, None) if missing else names[name]
         if held is None or held in _original:
             continue
-        if isinstance(held, FunctionType) and _exchange(held, True):
+        if isinstance(held, FunctionType):
+            _exchange(held, True)
             continue
         names[name] = dispatcher(held, held, names is not vars(math))
 

@@ -18,7 +18,7 @@ from .node import Node
 if TYPE_CHECKING:
     from .tracer import TracerBase
 
-_REMEDY = (
+REMEDY = (
     "keep the module that does this as a leaf (Tracer.is_leaf_module), move the lines into a function and fx.wrap it, "
     "fix an argument with concrete_args, or use fx.record, which runs the model on example inputs"
 )
@@ -92,17 +92,17 @@ class Proxy:
 
     def __len__(self) -> int:
         raise TraceError(
-            located(f"len() of a traced value ({self.node.name}): it must be a number, which is not known: {_REMEDY}")
+            located(f"len() of a traced value ({self.node.name}): it must be a number, which is not known: {REMEDY}")
         )
 
     def __contains__(self, item: Any) -> bool:
-        raise TraceError(located(f"`in` a traced value ({self.node.name}) is not known while tracing: {_REMEDY}"))
+        raise TraceError(located(f"`in` a traced value ({self.node.name}) is not known while tracing: {REMEDY}"))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TraceError(
             located(
                 f"assignment to an item of a traced value ({self.node.name}): a graph has no writes: compute a new "
-                f"tensor (where, cat, masked_fill), or {_REMEDY}"
+                f"tensor (where, cat, masked_fill), or {REMEDY}"
             )
         )
 
@@ -142,13 +142,13 @@ def _no_numpy(name: str) -> NoReturn:
     raise TraceError(
         located(
             f"numpy.{name} is called on a traced value, which has no array yet: use octensor's function of that kind, "
-            f"or {_REMEDY}"
+            f"or {REMEDY}"
         )
     )
 
 
 def _no_number(proxy: Proxy, what: str) -> NoReturn:
-    raise TraceError(located(f"{what} of a traced value ({proxy.node.name}) is not known while tracing: {_REMEDY}"))
+    raise TraceError(located(f"{what} of a traced value ({proxy.node.name}) is not known while tracing: {REMEDY}"))
 
 
 def refuse_bool(proxy: Proxy) -> NoReturn:
@@ -156,7 +156,7 @@ def refuse_bool(proxy: Proxy) -> NoReturn:
     raise TraceError(
         located(
             f"a condition depends on a traced value ({proxy.node.name}), so which way the model goes is not known: "
-            f"{_REMEDY}"
+            f"{REMEDY}"
         )
     )
 
@@ -170,7 +170,7 @@ def unpacked(proxy: Proxy) -> Iterator[Any]:
     if here is not None and here.opname == "UNPACK_SEQUENCE":
         return iter([operator.getitem(proxy, i) for i in range(here.arg or 0)])
     raise TraceError(
-        located(f"a loop or * over a traced value ({proxy.node.name}): how often is not known while tracing: {_REMEDY}")
+        located(f"a loop or * over a traced value ({proxy.node.name}): how often is not known while tracing: {REMEDY}")
     )
 
 

@@ -141,17 +141,17 @@ class _Writer:
 
     def _object(self, value: Any) -> str:
         """Return how an object prints if that reads back as the same, else a global that holds it."""
-        text = repr(value)
         package = type(value).__module__.partition(".")[0]
         if package == "octensor":
-            for path in ("", f"{package}."):
+            root = import_module(package)
+            for text in (repr(value), f"{package}.{value!r}", f"{package}.{value}"):
                 try:
-                    same = eval(path + text, {package: import_module(package)}) == value
+                    same = eval(text, {package: root}) == value
                 except Exception:
                     continue
                 if same is True:
-                    self.name(package, import_module(package))
-                    return path + text
+                    self.name(package, root)
+                    return text
         return self.name(type(value).__name__.lower(), value)
 
 

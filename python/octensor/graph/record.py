@@ -28,6 +28,11 @@ from .node import Node
 from .recorder import TENSORS, Recorder
 from .watch import watched
 
+_INSTEAD = (
+    "Compute it with octensor's ops, keep the function that makes it as one step (fx.wrap), or its module "
+    "(leaves=(Class,))"
+)
+
 
 def record(
     model: Module | Callable[..., Any],
@@ -152,14 +157,14 @@ def _observes(root: Module) -> bool:
 
 
 def _other(value: Any) -> Any:
-    """Return a tensor of the same kind with other values: the same in reverse order, floats scaled."""
+    """Return a tensor of the same kind with other values: the same in reverse order, floats with the other sign."""
     if isinstance(value, QTensor):
         codes = np.ascontiguousarray(np.asarray(value).reshape(-1)[::-1]).reshape(value.shape)
         return QTensor.from_numpy(codes, value.qparams)
     if isinstance(value, (Tensor, np.ndarray)):
         array = np.ascontiguousarray(np.asarray(value).reshape(-1)[::-1]).reshape(np.shape(value))
         if array.dtype.kind == "f":
-            array = array * array.dtype.type(0.875) + array.dtype.type(0.0625)
+            array = array * array.dtype.type(-0.875) + array.dtype.type(0.0625)
         return Tensor(array) if isinstance(value, Tensor) else array
     return value
 
@@ -178,7 +183,9 @@ def _check(
     second = None
     for change in (_other, _floats_only):
         try:
-            second = _run(model, root, names, map_aggregate(args, change), dict(map_aggregate(kwargs, change)), leaves)
+            others = map_aggregate(args, change), dict(map_aggregate(kwargs, change))
+            with np.errstate(all="ignore"):
+                second = _run(model, root, names, *others, leaves)
             break
         except Exception:  # integers, such as lengths, may not fit in another order
             continue
@@ -195,14 +202,12 @@ def _check(
             user = next(iter(a.users))
             raise TraceError(
                 f"{_where(user)}an array that follows from the inputs, but not through octensor's ops, or from random "
-                f"numbers, enters {_name(user)}: in the graph it would be a constant. Compute it with octensor's ops, keep the "
-                "function that makes it as one step (fx.wrap), or its module (leaves=(Class,))"
+                f"numbers, enters {_name(user)}: in the graph it would be a constant. {_INSTEAD}"
             )
         if not _same_arguments(a, b):
             raise TraceError(
                 f"{_where(a)}a number or setting of {_name(a)} follows from the values of the inputs: in the graph it "
-                "would be a constant. Compute it with octensor's ops, keep the function that does this as one step "
-                "(fx.wrap), or its module (leaves=(Class,)); if it must be fixed, pass check=False"
+                f"would be a constant. {_INSTEAD}; if it must be fixed, pass check=False"
             )
     if len(first.graph.nodes) != len(second.graph.nodes):
         _warn(list(first.graph.nodes)[-1])

@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from enum import Enum
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,13 @@ from .._C import qscheme as QScheme
 from ..nn.container import Sequential
 from ..nn.module import Module
 from ..tensor import Tensor
-from .errors import TraceError, located, user_line
+from .errors import TraceError, located, raised_at, user_line
 from .graph import Graph
 from .graph_module import GraphModule
 from .immutable import map_aggregate
 from .intercept import intercepted
 from .node import Node
-from .proxy import Proxy, refuse_bool, unpacked
+from .proxy import REMEDY, Proxy, refuse_bool, unpacked
 
 CONSTANTS = (
     int, float, bool, str, bytes, complex, type(None), type(Ellipsis), range, type, np.dtype, np.generic, Enum,
@@ -256,21 +257,39 @@ class Tracer(TracerBase):
             parameters = list(inspect.signature(root).parameters.values())
         else:
             raise TypeError(f"trace: root: expected a module or function, got {type(root).__name__}")
-        self.graph = Graph()
-        self.scope = ("", None if not isinstance(root, Module) else type(root))
-        self.node_name_to_scope = {}
-        self._paths = paths_of(self.root)
-        args, kwargs = self._placeholders(parameters, dict(concrete_args or {}))
+        self.begin(self.root, Graph())
+        if not isinstance(root, Module):
+            self.scope = ("", None)
+        function, args, kwargs = self._placeholders(function, parameters, dict(concrete_args or {}))
         with intercepted(self._seen_call):
-            result = function(*args, **kwargs)
+            try:
+                result = function(*args, **kwargs)
+            except (TypeError, ValueError, AttributeError) as error:
+                if isinstance(error, TraceError) or "Proxy" not in str(error):
+                    raise
+                raise TraceError(self._explained(root, error)) from error
             self.create_node("output", "output", (self.create_arg(result),), {})
         return self.graph
+
+    def _explained(self, root: Any, error: Exception) -> str:
+        """Return what to say of an error that comes from a proxy where code wants a tensor."""
+        if isinstance(root, Module) and self.is_leaf_module(root, ""):
+            return f"trace: root: a {type(root).__name__} is one layer and not traced into: put it in a Sequential"
+        line = raised_at(error)
+        return f"{'' if line is None else line + ': '}{error}: a traced value is no tensor yet: {REMEDY}"
+
+    def begin(self, root: Module, graph: Graph) -> None:
+        """Make nodes in `graph` from now on, with the attributes of `root`."""
+        self.root, self.graph = root, graph
+        self.scope = ("", type(root))
+        self.node_name_to_scope = {}
+        self._paths = paths_of(root)
 
     def _seen_call(self, m: Module, plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.call_module(m, functools.partial(plain, m), args, kwargs)
 
-    def _placeholders(self, parameters: list[inspect.Parameter], concrete: dict[str, Any]) -> Any:
-        """Make the inputs of the graph; return the arguments to call the function with."""
+    def _placeholders(self, function: Any, parameters: list[inspect.Parameter], concrete: dict[str, Any]) -> Any:
+        """Make the inputs of the graph; return what to call, and with what."""
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         unknown = concrete.keys() - {p.name for p in parameters}
@@ -290,7 +309,31 @@ class Tracer(TracerBase):
                 kwargs[p.name] = value
             else:
                 args.append(value)
-        return args, kwargs
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+            return _without_stars(function), _in_code_order(parameters, args, kwargs), {}
+        return function, args, kwargs
+
+
+def _without_stars(function: Any) -> Any:
+    """Return a function whose parameters `*a` and `**b` are plain ones, so that a proxy can be given for them."""
+    plain = getattr(function, "__func__", function)
+    if not isinstance(plain, FunctionType):
+        raise TraceError(f"trace: root: {function!r} has * parameters and is no plain function: wrap it in one")
+    code = plain.__code__
+    stars = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    count = code.co_argcount + code.co_kwonlyargcount + stars
+    flags = code.co_flags & ~(inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    code = code.replace(co_argcount=count, co_kwonlyargcount=0, co_posonlyargcount=0, co_flags=flags)
+    twin = FunctionType(code, plain.__globals__, plain.__name__, None, plain.__closure__)
+    return functools.partial(twin, function.__self__) if plain is not function else twin
+
+
+def _in_code_order(parameters: list[inspect.Parameter], args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """Return the arguments in the order of a code's variables: keyword-only ones come before `*a`."""
+    stars = [p for p in parameters if p.kind is p.VAR_POSITIONAL]
+    named = [kwargs[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY]
+    rest = [kwargs[p.name] for p in parameters if p.kind is p.VAR_KEYWORD]
+    return [*args[: len(args) - len(stars)], *named, *args[len(args) - len(stars) :], *rest]
 
 
 def paths_of(root: Module) -> dict[int, str]:
