@@ -85,6 +85,7 @@ class ReLU(_SameActivation):
 class ReLU6(_SameActivation):
     """min(max(x, 0), 6)."""
 
+    limit = 6.0  # what a layer that carries it has to see to besides the kernel's ReLU
     op = staticmethod(basic.relu6)
 
 

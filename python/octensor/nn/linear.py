@@ -93,7 +93,7 @@ class Linear(WeightedLayer):
         result = _C.linear_weight_only(as_array(x), self._cache, relu=relu)
         if RECORDING.recorder is not None:
             RECORDING.recorder.note(LINEAR_WEIGHT_ONLY, (x, weight, self.bias), {"relu": relu}, result)
-        return Tensor._wrap(result)
+        return self._limited(Tensor._wrap(result))
 
     def extra_repr(self) -> str:
         """Sizes and, if not float, the stage."""

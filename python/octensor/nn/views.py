@@ -36,7 +36,8 @@ class View(type):
         if not isinstance(instance, cls.layer) or instance.stage not in cls.stages:
             return False
         carried = tuple(name for name in ("norm", "activation") if isinstance(getattr(instance, name, None), Module))
-        return carried == cls.fused
+        # A layer that carries a ReLU6 has no name of its own among PyTorch's classes.
+        return carried == cls.fused and ("activation" not in carried or isinstance(instance.activation, ReLU))
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a layer in the state that the view names."""

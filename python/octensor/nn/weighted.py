@@ -1,7 +1,7 @@
 """`WeightedLayer`: what `Linear` and `Conv2d` have in common in every stage.
 
 The layer computes  y = activation(norm(op(x, weight) + bias)),  where `norm` (a batch norm, only while training a fused
-model) and `activation` (a ReLU) are there when fusion put them there. By stage:
+model) and `activation` (a ReLU or ReLU6) are there when fusion put them there. By stage:
 
 * float, calibrating: as written, in float;
 * qat: with the weight fake-quantized. If `norm` is there too, the weight is fake-quantized at the scale it will have
@@ -43,6 +43,14 @@ def describe(x: Any) -> str:
     if isinstance(x, (Tensor, np.ndarray)):
         return f"a float {type(x).__name__} of shape {tuple(x.shape)}"
     return f"a {type(x).__name__}"
+
+
+def reaches_only(limit: float | None, qparams: QParams) -> bool:
+    """Whether no code stands for more than `limit`, so that quantizing bounds values by it: observed behind a ReLU6."""
+    if limit is None:
+        return True
+    highest = np.rint(np.float32(limit) / np.float32(qparams.scale)) + np.float32(qparams.zero_point)
+    return bool(np.all(highest >= qparams.dtype.qmax))
 
 
 class WeightedLayer(Module):
@@ -147,7 +155,16 @@ class WeightedLayer(Module):
                 f"expected a quantized input (QTensor), got {describe(x)}: "
                 "put a QuantStub before this layer (x = self.quant(x)) and convert it too"
             )
-        return self._run(x, self._packed(), qparams, self.activation is not None)
+        output = self._run(x, self._packed(), qparams, self.activation is not None)
+        return output if reaches_only(self._limit(), qparams) else self.activation(output)  # type: ignore[misc]
+
+    def _limit(self) -> float | None:
+        """Return the upper bound of the activation; None for a ReLU, or without one."""
+        return getattr(self.activation, "limit", None)
+
+    def _limited(self, output: Tensor) -> Tensor:
+        """Apply the part of the activation that is not in the kernels."""
+        return output if self._limit() is None else self.activation(output)  # type: ignore[misc]
 
     def _forward_reduced(self, x: Any) -> Tensor:
         """Dynamic and weight-only stages: float in, float out. What is in the cache says which."""
@@ -160,7 +177,7 @@ class WeightedLayer(Module):
                 ready = Tensor(_C.dequantize(weight) if isinstance(weight, QTensor) else weight.astype(np.float32))
             self.__dict__["_cache"] = ready
         if not isinstance(ready, Tensor):
-            return Tensor._wrap(self._run_dynamic(as_array(x), ready, self.activation is not None))
+            return self._limited(Tensor._wrap(self._run_dynamic(as_array(x), ready, self.activation is not None)))
         output: Tensor = self._compute(x, ready, self.bias)
         return output if self.activation is None else self.activation(output)
 

@@ -14,7 +14,7 @@ BatchNorm2d/3d, ReLU        ``bn.activation = relu``                    the same
 ConvTranspose, BatchNorm    weight and bias folded                      refused
 =========================== =========================================== =========================
 
-Conv, ConvTranspose and BatchNorm of 1, 2 or 3 axes.
+Conv, ConvTranspose and BatchNorm of 1, 2 or 3 axes. Behind a Conv or Linear, ReLU6 does as well as ReLU.
 
 Folding a batch norm with running mean ``m``, variance ``v``, weight ``g`` and bias ``b`` into a layer ``W x + c``:
 
@@ -163,11 +163,10 @@ def fuse_activation(layer: Module, relu: Module) -> Module:
 
 fuse_linear_bn = fuse_conv_bn
 
-FUSERS: dict[tuple[type[Module], ...], Fuser] = {
-    (nn.Linear, nn.ReLU): fuse_activation,
-    (nn.Linear, batchnorm.BatchNorm1d): fuse_linear_bn,
-    (nn.Linear, batchnorm.BatchNorm1d, nn.ReLU): fuse_conv_bn_relu,
-}
+FUSERS: dict[tuple[type[Module], ...], Fuser] = {(nn.Linear, batchnorm.BatchNorm1d): fuse_linear_bn}
+for _relu in (nn.ReLU, nn.ReLU6):
+    FUSERS[nn.Linear, _relu] = fuse_activation
+    FUSERS[nn.Linear, batchnorm.BatchNorm1d, _relu] = fuse_conv_bn_relu
 
 
 for _conv, _transposed, _norm in (
@@ -176,8 +175,9 @@ for _conv, _transposed, _norm in (
     (conv.Conv3d, conv.ConvTranspose3d, batchnorm.BatchNorm3d),
 ):
     FUSERS[_conv, _norm] = fuse_conv_bn
-    FUSERS[_conv, _norm, nn.ReLU] = fuse_conv_bn_relu
-    FUSERS[_conv, nn.ReLU] = fuse_activation
+    for _relu in (nn.ReLU, nn.ReLU6):
+        FUSERS[_conv, _norm, _relu] = fuse_conv_bn_relu
+        FUSERS[_conv, _relu] = fuse_activation
     FUSERS[_transposed, _norm] = fuse_conv_bn
     if _norm is not batchnorm.BatchNorm1d:
         FUSERS[_norm, nn.ReLU] = fuse_activation
