@@ -8,12 +8,12 @@
 #include "core/transpose.h"
 #include "isa/dispatch.h"
 #include "ops/checks.h"
+#include "ops/chunks.h"
+#include "ops/into.h"
 #include "ops/ops.h"
 
 namespace octensor::ops {
 namespace {
-
-constexpr int64_t kChunk = 1 << 15;  // elements per task
 
 // body(first, length, channel) over runs that share one channel's parameters, in memory order.
 template <class F>
@@ -124,29 +124,46 @@ void quantize_transposed(const float* x, const std::vector<CopyAxis>& plan, cons
 
 }  // namespace
 
+namespace {
+
+bool same_order(const Shape& shape, const Shape& a, const Shape& b) {
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (shape[i] != 1 && a[i] != b[i]) return false;
+  return true;
+}
+
+}  // namespace
+
+bool quantizes_in_one_pass(const FloatView& x, const QParams& q, const Shape& out_strides) {
+  if (count(x.shape) == 0) return true;
+  if (q.per_channel())
+    return same_order(x.shape, x.strides, dense_strides(x.shape, Layout::contiguous)) &&
+           same_order(x.shape, x.strides, out_strides);
+  return same_order(x.shape, x.strides, out_strides) ||
+         (is_byte(q.dtype()) && is_transposition(copy_plan(x.strides, out_strides, x.shape)));
+}
+
+void quantize_into(const FloatView& x, QTensor& out) {
+  const QParams& q = out.qparams();
+  if (q.per_channel())
+    quantize_dense(x.data, x.shape, q, out.bytes());
+  else if (same_order(x.shape, x.strides, out.strides()))
+    quantize_dense(x.data, {count(x.shape)}, q, out.bytes());
+  else if (out.numel() > 0)
+    quantize_transposed(x.data, copy_plan(x.strides, out.strides(), x.shape), q, out.bytes());
+}
+
 QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout) {
-  if (!qparams->per_channel() && x.strides == dense_strides(x.shape, layout)) {
-    QTensor out = QTensor::empty(x.shape, qparams, layout);
-    quantize_dense(x.data, {count(x.shape)}, *qparams, out.bytes());
+  const Shape strides = dense_strides(x.shape, layout);
+  if (quantizes_in_one_pass(x, *qparams, strides)) {
+    QTensor out = QTensor::empty(x.shape, std::move(qparams), layout);
+    quantize_into(x, out);
     return out;
   }
-  if (!qparams->per_channel() && is_byte(qparams->dtype()) && count(x.shape) > 0) {
-    QTensor out = QTensor::empty(x.shape, qparams, layout);
-    const std::vector<CopyAxis> plan = copy_plan(x.strides, out.strides(), x.shape);
-    if (is_transposition(plan)) {
-      quantize_transposed(x.data, plan, *qparams, out.bytes());
-      return out;
-    }
-  }
-  QTensor out = QTensor::empty(x.shape, qparams);
-  if (x.strides == out.strides()) {
-    quantize_dense(x.data, x.shape, *qparams, out.bytes());
-  } else {
-    const StoragePtr dense = allocate(out.numel() * sizeof(float));
-    copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, dense.get(), out.strides(), x.shape,
-                 sizeof(float));
-    quantize_dense(reinterpret_cast<const float*>(dense.get()), x.shape, *qparams, out.bytes());
-  }
+  QTensor out = QTensor::empty(x.shape, std::move(qparams));
+  const StoragePtr dense = allocate(out.numel() * sizeof(float));
+  copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, dense.get(), out.strides(), x.shape, sizeof(float));
+  quantize_into({reinterpret_cast<const float*>(dense.get()), x.shape, out.strides()}, out);
   return out.to(layout);
 }
 
@@ -160,32 +177,66 @@ void dequantize(const QTensor& x, float* out, const Shape& out_strides) {
   copy_strided(values.get(), dense.strides(), reinterpret_cast<uint8_t*>(out), out_strides, x.shape(), sizeof(float));
 }
 
+void lookup_into(const QTensor& x, const uint8_t* table, QTensor& out) {
+  const auto kernel = kernel_table().lookup;
+  for_chunks(out.numel(), x.bytes() == out.bytes(),
+             [&](int64_t at, int64_t size) { kernel(table, x.bytes() + at, size, out.bytes() + at); });
+}
+
 QTensor lookup(const QTensor& x, const uint8_t* table, QParamsPtr qparams) {
   check_activation("lookup", "input", x);
   check_output("lookup", *qparams);
   const Layout layout = layout_of(x);
-  const QTensor in = x.to(layout);
   QTensor out = QTensor::empty(x.shape(), std::move(qparams), layout);
-  const int64_t n = out.numel();
-  const KernelTable& kernels = kernel_table();
-  parallel_for((n + kChunk - 1) / kChunk, [&, from = in.bytes(), to = out.bytes()](int64_t task) {
-    const int64_t at = task * kChunk;
-    kernels.lookup(table, from + at, std::min(kChunk, n - at), to + at);
-  });
+  lookup_into(x.to(layout), table, out);
   return out;
+}
+
+// 256 possible inputs: the general formula once per code.
+CodeTable requantize_table(const QParams& from, const QParams& to) {
+  CodeTable codes, table;
+  std::array<float, 256> values;
+  for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+  dequantize_dense(codes.data(), {256}, from, values.data());
+  quantize_dense(values.data(), {256}, to, table.data());
+  return table;
+}
+
+void map_strided(const std::vector<CopyAxis>& plan, const uint8_t* table, const uint8_t* from, uint8_t* out) {
+  const CopyAxis last = plan.empty() ? CopyAxis{1, 1, 1} : plan.back();
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < plan.size(); ++i) rows *= plan[i].size;
+  const auto kernel = kernel_table().lookup;
+  const int64_t some = std::max<int64_t>(1, kChunk / std::max<int64_t>(last.size, 1));
+  parallel_for((rows + some - 1) / some, [&](int64_t task) {
+    for (int64_t row = task * some; row < std::min(rows, (task + 1) * some); ++row) {
+      const uint8_t* x = from;
+      uint8_t* y = out;
+      int64_t index = row;
+      for (size_t i = plan.size(); i-- > 1; index /= plan[i - 1].size) {
+        x += index % plan[i - 1].size * plan[i - 1].src;
+        y += index % plan[i - 1].size * plan[i - 1].dst;
+      }
+      if (last.src == 1 && last.dst == 1)
+        kernel(table, x, last.size, y);
+      else
+        for (int64_t i = 0; i < last.size; ++i) y[i * last.dst] = table[x[i * last.src]];
+    }
+  });
+}
+
+void requantize_into(const QTensor& x, QTensor& out) {
+  if (out.numel() == 0) return;
+  if (x.qparams() == out.qparams())
+    return copy_strided(x.bytes(), x.strides(), out.bytes(), out.strides(), x.shape(), 1);
+  const CodeTable table = requantize_table(x.qparams(), out.qparams());
+  map_strided(copy_plan(x.strides(), out.strides(), x.shape()), table.data(), x.bytes(), out.bytes());
 }
 
 QTensor requantize(const QTensor& x, QParamsPtr qparams) {
   if (x.qparams() == *qparams) return x;
-  if (is_8bit(x.dtype()) && is_8bit(qparams->dtype()) && !x.qparams().per_channel() && !qparams->per_channel()) {
-    // 256 possible inputs: the general formula below once per code.
-    std::array<uint8_t, 256> codes, table;
-    std::array<float, 256> values;
-    for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
-    dequantize_dense(codes.data(), {256}, x.qparams(), values.data());
-    quantize_dense(values.data(), {256}, *qparams, table.data());
-    return lookup(x, table.data(), std::move(qparams));
-  }
+  if (is_8bit(x.dtype()) && is_8bit(qparams->dtype()) && !x.qparams().per_channel() && !qparams->per_channel())
+    return lookup(x, requantize_table(x.qparams(), *qparams).data(), qparams);
   const StoragePtr values = allocate(x.numel() * sizeof(float));
   const Shape strides = dense_strides(x.shape(), Layout::contiguous);
   dequantize(x, reinterpret_cast<float*>(values.get()), strides);
