@@ -22,4 +22,5 @@ PYBIND11_MODULE(_C, m) {
   bind::bind_recurrent(m);
   bind::bind_int4(m);
   bind::bind_runtime(m);
+  bind::bind_program(m);
 }

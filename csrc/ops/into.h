@@ -34,9 +34,9 @@ void map_strided(const std::vector<CopyAxis>& plan, const uint8_t* table, const 
 void requantize_into(const QTensor& x, QTensor& out);
 
 // Whether quantize_into can read x as it lies for a result of these parameters and strides: dense in the same layout,
-// or channels-first for channels-last.
+// or channels-first for channels-last. `plan` is copy_plan's, from x to out.
 bool quantizes_in_one_pass(const FloatView& x, const QParams& qparams, const Shape& out_strides);
-void quantize_into(const FloatView& x, QTensor& out);
+void quantize_into(const FloatView& x, const std::vector<CopyAxis>& plan, QTensor& out);
 
 Shape cat_shape(const std::vector<Shape>& shapes, int64_t axis);
 

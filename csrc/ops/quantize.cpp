@@ -15,20 +15,31 @@
 namespace octensor::ops {
 namespace {
 
-// body(first, length, channel) over runs that share one channel's parameters, in memory order.
-template <class F>
-void for_runs(const Shape& shape, const QParams& q, F body) {
-  const int64_t n = count(shape);
-  if (n == 0) return;
-  int64_t channels = 1, run = n;
+// How channels lie in dense memory: runs of elements that share one channel's parameters.
+struct Runs {
+  int64_t n, channels, run;
+};
+
+Runs runs_of(int64_t n) { return {n, 1, n}; }
+
+Runs runs_of(const Shape& shape, const QParams& q) {
+  Runs runs = runs_of(count(shape));
   if (q.per_channel()) {
-    channels = shape[q.axis()];
-    run = 1;
-    for (size_t i = q.axis() + 1; i < shape.size(); ++i) run *= shape[i];
+    runs.channels = shape[q.axis()];
+    runs.run = 1;
+    for (size_t i = q.axis() + 1; i < shape.size(); ++i) runs.run *= shape[i];
   }
+  return runs;
+}
+
+// body(first, length, channel) over runs, in memory order.
+template <class F>
+void for_runs(const Runs& runs, F body) {
+  const auto [n, channels, run] = runs;
+  if (n == 0) return;
   const int64_t chunk = std::min(run, kChunk), chunks = (run + chunk - 1) / chunk;
   const int64_t total = n / run * chunks, batch = std::max<int64_t>(1, kChunk / chunk);
-  parallel_for((total + batch - 1) / batch, [&](int64_t task) {
+  parallel_for((total + batch - 1) / batch, [&, channels = channels, run = run](int64_t task) {
     for (int64_t i = task * batch; i < std::min(total, (task + 1) * batch); ++i) {
       const int64_t r = i / chunks, at = i % chunks * chunk;
       body(r * run + at, std::min(chunk, run - at), r % channels);
@@ -63,10 +74,10 @@ void dequantize_float_zero(const uint8_t* q, bool is_signed, int64_t n, float sc
     out[i] = (static_cast<float>(is_signed ? static_cast<int8_t>(q[i]) : int32_t{q[i]}) - zero_point) * scale;
 }
 
-void quantize_dense(const float* x, const Shape& shape, const QParams& q, uint8_t* out) {
+void quantize_dense(const float* x, const Runs& runs, const QParams& q, uint8_t* out) {
   const DTypeInfo& t = info(q.dtype());
   const KernelTable& table = kernel_table();
-  for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
+  for_runs(runs, [&](int64_t at, int64_t n, int64_t c) {
     const int32_t z = q.zero_points()[c];
     if (q.has_float_zero_points())
       quantize_float_zero(x + at, n, q.scales()[c], q.float_zero_points()[c], t, out + at);
@@ -78,9 +89,9 @@ void quantize_dense(const float* x, const Shape& shape, const QParams& q, uint8_
   });
 }
 
-void dequantize_dense(const uint8_t* codes, const Shape& shape, const QParams& q, float* out) {
+void dequantize_dense(const uint8_t* codes, const Runs& runs, const QParams& q, float* out) {
   const KernelTable& table = kernel_table();
-  for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
+  for_runs(runs, [&](int64_t at, int64_t n, int64_t c) {
     if (q.has_float_zero_points())
       dequantize_float_zero(codes + at, is_signed8(q.dtype()), n, q.scales()[c], q.float_zero_points()[c], out + at);
     else if (is_byte(q.dtype()))
@@ -143,37 +154,38 @@ bool quantizes_in_one_pass(const FloatView& x, const QParams& q, const Shape& ou
          (is_byte(q.dtype()) && is_transposition(copy_plan(x.strides, out_strides, x.shape)));
 }
 
-void quantize_into(const FloatView& x, QTensor& out) {
+void quantize_into(const FloatView& x, const std::vector<CopyAxis>& plan, QTensor& out) {
   const QParams& q = out.qparams();
   if (q.per_channel())
-    quantize_dense(x.data, x.shape, q, out.bytes());
-  else if (same_order(x.shape, x.strides, out.strides()))
-    quantize_dense(x.data, {count(x.shape)}, q, out.bytes());
+    quantize_dense(x.data, runs_of(x.shape, q), q, out.bytes());
+  else if (!is_transposition(plan))
+    quantize_dense(x.data, runs_of(out.numel()), q, out.bytes());
   else if (out.numel() > 0)
-    quantize_transposed(x.data, copy_plan(x.strides, out.strides(), x.shape), q, out.bytes());
+    quantize_transposed(x.data, plan, q, out.bytes());
 }
 
 QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout) {
   const Shape strides = dense_strides(x.shape, layout);
   if (quantizes_in_one_pass(x, *qparams, strides)) {
     QTensor out = QTensor::empty(x.shape, std::move(qparams), layout);
-    quantize_into(x, out);
+    quantize_into(x, copy_plan(x.strides, out.strides(), x.shape), out);
     return out;
   }
   QTensor out = QTensor::empty(x.shape, std::move(qparams));
   const StoragePtr dense = allocate(out.numel() * sizeof(float));
   copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, dense.get(), out.strides(), x.shape, sizeof(float));
-  quantize_into({reinterpret_cast<const float*>(dense.get()), x.shape, out.strides()}, out);
+  quantize_into({reinterpret_cast<const float*>(dense.get()), x.shape, out.strides()}, {}, out);
   return out.to(layout);
 }
 
 void dequantize(const QTensor& x, float* out, const Shape& out_strides) {
   if (!x.qparams().per_channel() && x.strides() == out_strides)
-    return dequantize_dense(x.bytes(), {x.numel()}, x.qparams(), out);
+    return dequantize_dense(x.bytes(), runs_of(x.numel()), x.qparams(), out);
   const QTensor dense = x.to(Layout::contiguous);
-  if (out_strides == dense.strides()) return dequantize_dense(dense.bytes(), x.shape(), x.qparams(), out);
+  if (out_strides == dense.strides())
+    return dequantize_dense(dense.bytes(), runs_of(x.shape(), x.qparams()), x.qparams(), out);
   const StoragePtr values = allocate(x.numel() * sizeof(float));
-  dequantize_dense(dense.bytes(), x.shape(), x.qparams(), reinterpret_cast<float*>(values.get()));
+  dequantize_dense(dense.bytes(), runs_of(x.shape(), x.qparams()), x.qparams(), reinterpret_cast<float*>(values.get()));
   copy_strided(values.get(), dense.strides(), reinterpret_cast<uint8_t*>(out), out_strides, x.shape(), sizeof(float));
 }
 
@@ -197,8 +209,8 @@ CodeTable requantize_table(const QParams& from, const QParams& to) {
   CodeTable codes, table;
   std::array<float, 256> values;
   for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
-  dequantize_dense(codes.data(), {256}, from, values.data());
-  quantize_dense(values.data(), {256}, to, table.data());
+  dequantize_dense(codes.data(), runs_of(256), from, values.data());
+  quantize_dense(values.data(), runs_of(256), to, table.data());
   return table;
 }
 
