@@ -223,6 +223,7 @@ Built by adding inputs, constants and steps, each of which gives the number of a
             return p.add_constant({std::move(t.view), borrow(t.data, keep_alive(t.keep), false), t.data});
           },
           py::arg("value"), "A tensor that is the same in every call; it must not change.")
+      .def("set_batch_axis", &Program::set_batch_axis, py::arg("axis"), "Which axis of the first input the batch is.")
       .def("set_outputs", &Program::set_outputs, py::arg("values"), "Name the values that a call returns.")
       .def(
           "run", [](Program& p, const py::sequence& inputs) { return run(p, inputs); }, py::arg("inputs"),

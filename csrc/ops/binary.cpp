@@ -40,7 +40,7 @@ void binary_into(Binary which, const QTensor& a, const QTensor& b, bool relu, QT
   const bool is_add = which == Binary::add;
   const BinaryArgs all{.a = a.bytes(),
                        .b = b.bytes(),
-                       .out = out.bytes(),
+                       .out = nullptr,
                        .n = 0,
                        .a_signed = is_signed8(a.dtype()),
                        .b_signed = is_signed8(b.dtype()),
@@ -54,11 +54,12 @@ void binary_into(Binary which, const QTensor& a, const QTensor& b, bool relu, QT
                        .hi = static_cast<float>(t.qmax - z)};
   const KernelTable& table = kernel_table();
   const auto kernel = is_add ? table.add : table.mul;
-  for_chunks(out.numel(), all.out == all.a || all.out == all.b, [&](int64_t at, int64_t size) {
+  const bool in_place = out.bytes() == a.bytes() || out.bytes() == b.bytes();
+  for_chunks(out.numel(), out.bytes(), in_place, [&](int64_t at, int64_t size, uint8_t* to) {
     BinaryArgs run = all;
     run.a += at;
     run.b += at;
-    run.out += at;
+    run.out = to;
     run.n = size;
     kernel(run);
   });

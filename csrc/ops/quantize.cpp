@@ -191,8 +191,8 @@ void dequantize(const QTensor& x, float* out, const Shape& out_strides) {
 
 void lookup_into(const QTensor& x, const uint8_t* table, QTensor& out) {
   const auto kernel = kernel_table().lookup;
-  for_chunks(out.numel(), x.bytes() == out.bytes(),
-             [&](int64_t at, int64_t size) { kernel(table, x.bytes() + at, size, out.bytes() + at); });
+  for_chunks(out.numel(), out.bytes(), x.bytes() == out.bytes(),
+             [&](int64_t at, int64_t size, uint8_t* to) { kernel(table, x.bytes() + at, size, to); });
 }
 
 QTensor lookup(const QTensor& x, const uint8_t* table, QParamsPtr qparams) {

@@ -75,7 +75,8 @@ class Planner {
     }
     const Shape none;
     const Shape& first = plan_->inputs.empty() ? none : plan_->inputs[0].shape;
-    const int64_t batch = first.empty() ? 1 : first[0];
+    const auto axis = static_cast<size_t>(graph_.batch_axis);
+    const int64_t batch = axis < first.size() ? first[axis] : 1;
     for (size_t s = 0; s < graph_.steps.size(); ++s) {
       const Step& step = graph_.steps[s];
       std::vector<int> in;

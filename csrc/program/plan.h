@@ -26,6 +26,7 @@ struct Graph {
   std::vector<int> inputs, outputs;
   std::vector<std::pair<int, Constant>> constants;
   std::vector<Step> steps;
+  int batch_axis = 0;  // of the first input
 };
 
 struct Buffer {

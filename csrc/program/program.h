@@ -23,6 +23,7 @@ class Program {
   // Returns the outputs' values.
   std::vector<int> add_step(std::string op, std::string path, std::vector<int> inputs, int outputs, PlanStep plan);
   void set_outputs(std::vector<int> values);
+  void set_batch_axis(int axis) { graph_.batch_axis = axis; }
   const Graph& graph() const { return graph_; }
   const std::vector<InputSpec>& inputs() const { return specs_; }
   // Throws unless the input fits; the first input says what the batch is.

@@ -65,7 +65,7 @@ class Inputs {
   Inputs(std::vector<View> views, int64_t batch) : views_(std::move(views)), wanted_(views_.size()), batch_(batch) {}
   size_t size() const { return views_.size(); }
   const View& operator[](size_t i) const { return views_[i]; }
-  int64_t batch() const { return batch_; }  // the first size of the program's first input
+  int64_t batch() const { return batch_; }  // a size of the program's first input
   // The step reads input i dense in this layout, broadcast to this shape; where it lies otherwise, a copy is put before
   // the step.
   const View& dense(size_t i, Layout layout = Layout::contiguous) { return expanded(i, views_[i].shape, layout); }
