@@ -49,3 +49,66 @@ def finish(y: np.ndarray, bias: np.ndarray | None, relu: bool) -> np.ndarray:
         if relu:
             y = np.where((y > 0) | np.isnan(y), y, F(0))
     return plain_nan(y)
+
+
+def conv(
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    relu: bool = False,
+) -> np.ndarray:
+    """x (N, C, size...) with w (O, C/groups, kernel...): taps in order, the channels of a group within a tap."""
+    n, c = x.shape[:2]
+    kernel, outputs, axes = w.shape[2:], w.shape[0], range(2, x.ndim)
+    padded = np.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]])
+    out = tuple((padded.shape[a] - dilation[a - 2] * (kernel[a - 2] - 1) - 1) // stride[a - 2] + 1 for a in axes)
+    y = np.zeros((n, outputs, *out), F)
+    of_group = np.arange(outputs) // (outputs // groups) * (c // groups)
+    for tap in np.ndindex(*kernel):
+        cut = tuple(
+            slice(t * d, t * d + (m - 1) * s + 1, s) for t, d, m, s in zip(tap, dilation, out, stride, strict=True)
+        )
+        for channel in range(c // groups):
+            met = padded[(slice(None), of_group + channel, *cut)]
+            y = fma(met, w[(slice(None), channel, *tap)].reshape(-1, *(1,) * len(kernel)), y)
+    return finish(y, None if bias is None else bias.reshape(-1, *(1,) * len(kernel)), relu)
+
+
+def conv_transpose(
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    output_padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    relu: bool = False,
+) -> np.ndarray:
+    """x (N, C, size...) with w (C, O/groups, kernel...): inputs in order; those between its rows are left out."""
+    n, c = x.shape[:2]
+    kernel, outputs = w.shape[2:], w.shape[1] * groups
+    out = tuple(
+        (m - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for m, s, p, d, k, e in zip(x.shape[2:], stride, padding, dilation, kernel, output_padding, strict=True)
+    )
+    y = np.zeros((n, outputs, *out), F)
+    per_group, each = c // groups, outputs // groups
+    for place in np.ndindex(*out):
+        for tap in np.ndindex(*kernel):
+            mirrored = tuple(k - 1 - t for k, t in zip(kernel, tap, strict=True))
+            at = [o + p - d * m for o, p, d, m in zip(place, padding, dilation, mirrored, strict=True)]
+            if any(a % s for a, s in zip(at, stride, strict=True)):
+                continue
+            source = tuple(a // s for a, s in zip(at, stride, strict=True))
+            inside = all(0 <= i < m for i, m in zip(source, x.shape[2:], strict=True))
+            for g in range(groups):
+                part = (slice(None), slice(g * each, (g + 1) * each), *place)
+                for channel in range(g * per_group, (g + 1) * per_group):
+                    value = x[(slice(None), channel, *source)] if inside else np.zeros(n, F)
+                    y[part] = fma(value[:, None], w[(channel, slice(None), *mirrored)], y[part])
+    return finish(y, None if bias is None else bias.reshape(-1, *(1,) * len(kernel)), relu)

@@ -82,3 +82,48 @@ def test_a_row_does_not_depend_on_the_others():
     for cut in (1, 7, 64):
         parts = [_C.float_linear(x[i : i + cut], w, bias) for i in range(0, 130, cut)]
         assert np.array_equal(np.concatenate(parts).view(np.uint32), whole.view(np.uint32))
+
+
+CONVS = [  # input, weight, stride, padding, dilation, groups
+    ((2, 3, 9, 7), (5, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((1, 8, 12, 11), (33, 8, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 8, 12, 11), (6, 8, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+    ((2, 6, 13, 10), (4, 2, 3, 2), (2, 1), (2, 3), (2, 3), 2),
+    ((1, 3, 17), (7, 3, 5), (3,), (2,), (1,), 1),
+    ((1, 2, 5, 6, 7), (3, 2, 2, 3, 3), (1, 2, 1), (1, 1, 1), (1, 1, 2), 1),
+    ((2, 37, 9, 12), (37, 1, 3, 3), (1, 1), (1, 1), (1, 1), 37),
+    ((1, 19, 6, 5), (19, 1, 5, 5), (2, 1), (2, 4), (1, 2), 19),
+    ((1, 3, 4, 4), (3, 1, 3, 3), (1, 1), (1, 1), (1, 1), 3),
+    ((1, 4, 5, 5), (8, 1, 3, 3), (1, 1), (1, 1), (1, 1), 4),
+    ((1, 20, 4, 3), (20, 1, 9, 9), (1, 1), (4, 4), (1, 1), 20),  # wider than the input
+    ((0, 3, 4, 4), (3, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+]
+
+
+@pytest.mark.parametrize(("shape", "filters", "stride", "padding", "dilation", "groups"), CONVS)
+def test_conv(shape, filters, stride, padding, dilation, groups):
+    rng = np.random.default_rng(sum(shape))
+    filters = (filters[0], shape[1] // groups, *filters[2:])
+    x, w, bias = values(rng, *shape, special=True), values(rng, *filters), values(rng, filters[0])
+    args = stride, padding, dilation, groups
+    assert_everywhere(lambda: _C.float_conv(x, w, bias, *args), oracle.conv(x, w, bias, *args))
+    last = relayout(x, "channels_last")
+    want = oracle.conv(x, w, None, *args, relu=True)
+    assert_everywhere(lambda: _C.float_conv(last, w, None, *args, relu=True), want)
+
+
+TRANSPOSED = [  # input, weight, stride, padding, output_padding, dilation, groups
+    ((2, 3, 4, 5), (3, 5, 3, 3), (2, 2), (1, 1), (1, 0), (1, 1), 1),
+    ((1, 4, 3, 4), (4, 2, 3, 2), (1, 3), (0, 1), (0, 2), (2, 1), 2),
+    ((1, 5, 6), (5, 1, 4), (3,), (1,), (0,), (2,), 5),
+    ((1, 17, 3, 3), (17, 1, 3, 3), (2, 2), (1, 1), (1, 1), (1, 1), 17),
+    ((1, 2, 3, 2, 2), (2, 3, 2, 2, 1), (2, 1, 3), (0, 1, 0), (0, 0, 1), (1, 1, 1), 1),
+]
+
+
+@pytest.mark.parametrize(("shape", "filters", "stride", "padding", "extra", "dilation", "groups"), TRANSPOSED)
+def test_transposed_conv(shape, filters, stride, padding, extra, dilation, groups):
+    rng = np.random.default_rng(sum(shape))
+    x, w, bias = values(rng, *shape, special=True), values(rng, *filters), values(rng, filters[1] * groups)
+    want = oracle.conv_transpose(x, w, bias, stride, padding, extra, dilation, groups)
+    assert_everywhere(lambda: _C.float_conv(x, w, bias, stride, padding, dilation, groups, extra), want)
