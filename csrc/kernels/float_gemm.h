@@ -2,12 +2,12 @@
 //
 //   y[i][j] = fma(x[i][K - 1], w[K - 1][j], ... fma(x[i][1], w[1][j], fma(x[i][0], w[0][j], 0)) ...) + bias[j]
 //
-// fma rounding once, then, with relu, y > 0 ? y : 0; a NaN result is the quiet one without sign and payload. An output is
-// one chain over k: columns lie along the lanes, so no width shows in it, and partial sums may wait in memory between
-// blocks of K and start the next one, so neither does blocking.
+// fma rounding once, then, with relu, y > 0 ? y : 0; a NaN result is the quiet one without sign and payload. An output
+// is one chain over k: columns lie along the lanes, so no width shows in it, and partial sums may wait in memory
+// between blocks of K and start the next one, so neither does blocking.
 //
-// Weights are panels [panel][k][2 * kLanes], or any strided matrix, whose panels are then packed block by block into the
-// L1 cache: a transposition of kLanes x kLanes costs 4 operations per vector, which 32 rows hide.
+// Weights are panels [panel][k][2 * kLanes], or any strided matrix, whose panels are then packed block by block into
+// the L1 cache: a transposition of kLanes x kLanes costs 4 operations per vector, which 32 rows hide.
 //
 // Bound: R * V multiply-adds against R broadcasts and V loads per k, so the multiply ports; with one row, the weights'
 // bytes.
@@ -105,7 +105,8 @@ struct FloatTile<S, 0, V> {
   [[gnu::always_inline]] void save(float*, int64_t) const {}
 };
 
-// One block of K of one panel for all rows. `first` and `last` say where it stands in the chain; bias has a whole panel.
+// One block of K of one panel for all rows. `first` and `last` say where it stands in the chain; bias has a whole
+// panel.
 template <class S>
 struct FloatBlock {
   const float* x;
@@ -211,7 +212,9 @@ void float_gemm(const FloatGemmArgs& g) {
                     .first = true,
                     .last = false,
                     .relu = g.relu,
-                    .bias = !g.bias ? nullptr : part ? bias : g.bias + j,
+                    .bias = !g.bias ? nullptr
+                            : part  ? bias
+                                    : g.bias + j,
                     .sums = sums,
                     .out = part ? sums : g.out + j,
                     .ldo = part ? kPanel : g.ldo};

@@ -1,5 +1,5 @@
-// What reduces the taps of a window channel by channel, in float: depthwise convolution and pools. For tap t of a pixel,
-// in order, one channel to a lane:
+// What reduces the taps of a window channel by channel, in float: depthwise convolution and pools. For tap t of a
+// pixel, in order, one channel to a lane:
 //
 //   products  y = fma(x[t], w[t], y) from 0, then + bias, then with relu y > 0 ? y : 0
 //   sums      y = y + x[t] from 0, then y / divisor
@@ -16,7 +16,7 @@ namespace octensor {
 enum class FloatReduce : uint8_t { products, sums, largest };
 
 struct FloatTapsArgs {
-  const float* const* taps;  // where the first pixel's channels begin, for each tap
+  const float* const* taps;        // where the first pixel's channels begin, for each tap
   int64_t count, pixels, advance;  // taps; pixels, and floats from one to the next, in all taps
   int64_t channels;
   FloatReduce reduce;

@@ -1,5 +1,5 @@
-// A convolution is a product of patches, gathered block by block, or of the input's rows themselves where a patch is one
-// place that advances evenly; one filter per channel goes tap by tap (kernels/float_taps.h).
+// A convolution is a product of patches, gathered block by block, or of the input's rows themselves where a patch is
+// one place that advances evenly; one filter per channel goes tap by tap (kernels/float_taps.h).
 #include "ops/float_conv.h"
 
 #include <algorithm>
@@ -40,7 +40,8 @@ class Patches {
   void patch(int64_t row, float* out) const {
     const int64_t o2 = row % c_.out_size[2], line = row / c_.out_size[2];
     const int64_t o1 = line % c_.out_size[1], o0 = line / c_.out_size[1] % c_.out_size[0];
-    const float* image = c_.x + line / c_.out_size[1] / c_.out_size[0] * c_.size[0] * c_.size[1] * c_.size[2] * w_.channels;
+    const float* image =
+        c_.x + line / c_.out_size[1] / c_.out_size[0] * c_.size[0] * c_.size[1] * c_.size[2] * w_.channels;
     // Taps inside along the last axis, one run where they are adjacent in memory.
     const int64_t start = o2 * w_.step[2] - w_.lead[2], reach = w_.reach[2], taps = w_.kernel[2];
     const int64_t lowest = std::clamp<int64_t>(start < 0 ? ceil_div(-start, reach) : 0, 0, taps);
@@ -60,8 +61,7 @@ class Patches {
         if (run) {
           out = std::copy_n(from + lowest * channels_, (highest - lowest) * channels_, out);
         } else {
-          for (int64_t t = lowest; t < highest; ++t)
-            out = std::copy_n(from + t * reach * w_.channels, channels_, out);
+          for (int64_t t = lowest; t < highest; ++t) out = std::copy_n(from + t * reach * w_.channels, channels_, out);
         }
         out = std::fill_n(out, (taps - highest) * channels_, 0.0f);
       }
@@ -76,8 +76,8 @@ void products(const Call& c, const FloatFilters::Phase& phase, const KernelTable
               float* out) {
   const FloatWalk& w = c.walk;
   const int64_t outputs = w.outputs / w.groups, rows = c.lines() * c.out_size[2];
-  const bool in_place = w.kernel == Triple{1, 1, 1} && w.lead == Triple{0, 0, 0} && c.out_size == c.size &&
-                        w.step == Triple{1, 1, 1};
+  const bool in_place =
+      w.kernel == Triple{1, 1, 1} && w.lead == Triple{0, 0, 0} && c.out_size == c.size && w.step == Triple{1, 1, 1};
   for (int64_t g = 0; g < w.groups; ++g) {
     const FloatGemmArgs args{.ldx = in_place ? w.channels : w.k(),
                              .w = reinterpret_cast<const float*>(phase.panels.get()) + g * phase.group_floats,
@@ -128,7 +128,8 @@ void place(const Call& c, const float* from, const Triple& first, const Triple& 
     const int64_t o0 = line / c.out_size[1] % c.out_size[0] * apart[0] + first[0];
     const int64_t image = line / c.out_size[1] / c.out_size[0];
     float* to = out + (((image * whole[0] + o0) * whole[1] + o1) * whole[2] + first[2]) * n;
-    for (int64_t i = 0; i < c.out_size[2]; ++i) std::copy_n(from + (line * c.out_size[2] + i) * n, n, to + i * apart[2] * n);
+    for (int64_t i = 0; i < c.out_size[2]; ++i)
+      std::copy_n(from + (line * c.out_size[2] + i) * n, n, to + i * apart[2] * n);
   });
 }
 

@@ -110,9 +110,8 @@ Triple FloatFilters::output_size(const FloatConvSpec& spec, const Triple& kernel
   Triple out;
   for (int a = 0; a < 3; ++a) {
     const int64_t window = spec.dilation[a] * (kernel[a] - 1) + 1;
-    out[a] = spec.transposed
-                 ? (input[a] - 1) * spec.stride[a] - 2 * spec.padding[a] + window + spec.output_padding[a]
-                 : (input[a] + 2 * spec.padding[a] - window) / spec.stride[a] + 1;
+    out[a] = spec.transposed ? (input[a] - 1) * spec.stride[a] - 2 * spec.padding[a] + window + spec.output_padding[a]
+                             : (input[a] + 2 * spec.padding[a] - window) / spec.stride[a] + 1;
   }
   return out;
 }

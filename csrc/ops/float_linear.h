@@ -1,5 +1,5 @@
-// Float linear layers and matrix products with one order of operations (docs/numerics.md). Matrices are dense but for what
-// is said; a call takes the threads it needs.
+// Float linear layers and matrix products with one order of operations (docs/numerics.md). Matrices are dense but for
+// what is said; a call takes the threads it needs.
 #pragma once
 #include <memory>
 #include <mutex>

@@ -16,8 +16,8 @@ struct FloatLines {
   int64_t channels;
   Triple kernel, step, lead, reach, out_size;
 
-  // stretch(taps, first, pixels) for runs of output pixels that make up the line: taps[t] is the place of tap t's channels
-  // for the first of them. Taps outside the input read zeros.
+  // stretch(taps, first, pixels) for runs of output pixels that make up the line: taps[t] is the place of tap t's
+  // channels for the first of them. Taps outside the input read zeros.
   template <class Stretch>
   void stretches(int64_t line, const Stretch& stretch) const {
     struct Taps;
