@@ -182,9 +182,7 @@ def erf(x: np.ndarray) -> np.ndarray:
     small = np.where(np.abs(x) > 1, F(0), x)
     kept = [-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1, 1.28379166e-1]
     low = fma(_horner(kept, small * small), small, small)
-    r = fma(
-        fma(F(-1.72853470e-5), t, F(3.83197126e-4)), t * t, fma(F(-3.88396438e-3), t, F(2.42546219e-2))
-    )
+    r = fma(fma(F(-1.72853470e-5), t, F(3.83197126e-4)), t * t, fma(F(-3.88396438e-3), t, F(2.42546219e-2)))
     for term in (-1.06777877e-1, -6.34846687e-1, -1.28717512e-1):
         r = fma(r, t, F(term))
     high = F(1) - exp(fma(r, t, -t))

@@ -62,9 +62,13 @@ struct RowSum {
     for (int v = 0; v < kVectors; ++v) total[v] = S::fadd(total[v], lanes[v]);
   }
   [[gnu::always_inline]] float value() const {
-    float lanes[kRowLanes];
-    for (int v = 0; v < kVectors; ++v) S::fstore(lanes + v * kLanes, total[v]);
-    for (int half = kRowLanes / 2; half > 0; half /= 2)
+    float lanes[kLanes];
+    F32 sums[kVectors];
+    for (int v = 0; v < kVectors; ++v) sums[v] = total[v];
+    for (int half = kVectors / 2; half > 0; half /= 2)
+      for (int v = 0; v < half; ++v) sums[v] = S::fadd(sums[v], sums[v + half]);
+    S::fstore(lanes, sums[0]);
+    for (int half = kLanes / 2; half > 0; half /= 2)
       for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
     return lanes[0];
   }
