@@ -7,6 +7,7 @@
 #include "ops/checks.h"
 #include "ops/into.h"
 #include "ops/ops.h"
+#include "ops/pool_windows.h"
 
 namespace octensor::ops {
 
@@ -41,30 +42,6 @@ void check_sizes(const std::string& op, const char* argument, const Sizes& value
   check_count(op, argument, values.size(), x);
   for (int64_t v : values)
     check(v >= least && v < (int64_t{1} << 31), op, ": ", argument, ": expected at least ", least, ", got ", v);
-}
-
-// PyTorch's rule: with ceil_mode the last window must still start inside the input or its left padding.
-std::vector<PoolWindow> sliding(const std::string& op, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                                int64_t dilation, bool ceil_mode, bool count_padding) {
-  const int64_t reach = dilation * (kernel - 1) + 1;
-  check(2 * padding <= kernel, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
-  const int64_t room = size + 2 * padding - reach;
-  check(size >= 1 && room >= 0, op, ": input: expected a padded size of at least ", reach, " (the window), got ", size,
-        " + 2 * ", padding);
-  int64_t n = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-  if (ceil_mode && (n - 1) * stride >= size + padding) --n;
-  std::vector<PoolWindow> windows;
-  for (int64_t i = 0; i < n; ++i) {
-    int64_t start = i * stride - padding;
-    int64_t end = std::min(start + reach, size + padding);
-    const int64_t padded = end - start;
-    if (start < 0) start += (-start + dilation - 1) / dilation * dilation;
-    end = std::min(end, size);
-    // A dilated window can miss the input altogether.
-    const int64_t taps = end > start ? (end - start + dilation - 1) / dilation : 0;
-    windows.push_back({taps ? start : 0, taps, count_padding ? padded : end - start});
-  }
-  return windows;
 }
 
 PoolCallPtr make_call(const QTensor& x, Windows windows, Sizes dilation, void (*KernelTable::*kernel)(const PoolRow&),
@@ -147,8 +124,8 @@ PoolCallPtr max_pool_call(const QTensor& x, const Sizes& kernel, const Sizes& st
   check_sizes(op, "dilation", dilation, x, 1);
   Windows windows;
   for (size_t i = 0; i < axes; ++i)
-    windows.push_back(
-        sliding(op, x.size(static_cast<int>(i) + 2), kernel[i], stride[i], padding[i], dilation[i], ceil_mode, false));
+    windows.push_back(sliding_windows(op, x.size(static_cast<int>(i) + 2), kernel[i], stride[i], padding[i],
+                                      dilation[i], ceil_mode, false));
   PoolRow all{};
   all.lowest = static_cast<uint8_t>(info(x.dtype()).qmin);
   return make_call(x, std::move(windows), dilation, &KernelTable::max_pool, all);
@@ -172,7 +149,7 @@ PoolCallPtr avg_pool_call(const QTensor& x, const Sizes& kernel, const Sizes& st
   for (size_t i = 0; i < axes; ++i) {
     const int64_t size = x.size(static_cast<int>(i) + 2);
     reach.push_back(std::min(kernel[i], size));
-    windows.push_back(sliding(op, size, kernel[i], stride[i], padding[i], 1, ceil_mode, count_include_pad));
+    windows.push_back(sliding_windows(op, size, kernel[i], stride[i], padding[i], 1, ceil_mode, count_include_pad));
   }
   check_window_cells(op, reach);
   return mean_call(x, std::move(windows), divisor_override);
@@ -193,11 +170,7 @@ PoolCallPtr adaptive_avg_pool_call(const QTensor& x, const std::vector<std::opti
     const int64_t size = x.size(static_cast<int>(i) + 2), n = output_size[i].value_or(size);
     check(size >= 1, op, ": input: expected at least one cell per axis, got ", x.shape_text());
     check(n >= 1 && n <= (1 << 24), op, ": output_size: expected 1 to ", 1 << 24, ", got ", n);
-    auto& axis = windows.emplace_back();
-    for (int64_t j = 0; j < n; ++j) {
-      const int64_t start = j * size / n, end = ((j + 1) * size + n - 1) / n;
-      axis.push_back({start, end - start, end - start});
-    }
+    windows.push_back(adaptive_windows(size, n));
   }
   return mean_call(x, std::move(windows), std::nullopt);
 }
