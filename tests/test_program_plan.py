@@ -182,10 +182,10 @@ def test_views_broadcasts_and_integers():
     values = [
         p.mul([q, gate], "", qparams(0.2)),
         p.permute([q], "", [0, 2, 3, 1]),
-        p.cut([q], "", (slice(None), 0, slice(None, None, -2), None)),
+        p.cut([q], "", ((None, None, 1), 0, (None, None, -2), None)),
         p.reshape([p.permute([q], "", [2, 0, 1, 3])], "", [(-1, 0), (4, 0)]),
         p.contiguous([q], ""),
-        p.expand([p.cut([x], "", (slice(0, 1),))], "", [(0, 1), (-1, 0), (-1, 0), (-1, 0)]),
+        p.expand([p.cut([x], "", (((0, 0), (1, 0), 1),))], "", [(0, 1), (-1, 0), (-1, 0), (-1, 0)]),
         p.cat([x, x], "", 3, None),
     ]
     p.set_outputs(values)

@@ -57,6 +57,8 @@ std::vector<int64_t> integers(const std::string& where, const py::object& values
 std::vector<int32_t> zero_points(const std::string& where, const py::object& values);
 // Keeps a Python object alive from C++ that may let go of it without the interpreter lock.
 std::shared_ptr<void> keep_alive(py::object object);
+// A recurrent cell by name: "lstm", "gru", "rnn_tanh", "rnn_relu".
+RecurrentCell cell_of(const std::string& name);
 // A 1-D float32 vector, or an empty one for None.
 std::vector<float> float_vector(const char* op, const char* argument, const py::object& object);
 

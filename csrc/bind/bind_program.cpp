@@ -1,7 +1,6 @@
 // Programs: their making, step by step, and their runs.
-#include "bind/bind.h"
+#include "bind/program_steps.h"
 #include "core/check.h"
-#include "program/program.h"
 #include "program/steps.h"
 
 namespace octensor::bind {
@@ -164,34 +163,20 @@ py::dict memory(Program& p, const py::sequence& inputs) {
   return sizes;
 }
 
-std::vector<Size> sizes_of(const std::vector<std::pair<int64_t, int64_t>>& pairs) {
-  std::vector<Size> sizes;
-  for (auto [fixed, per_batch] : pairs) sizes.push_back({fixed, per_batch});
-  return sizes;
-}
-
-// How Python adds a step: _C.Program.NAME(inputs, path, arguments...) -> value.
-template <class... Args, class Make, class... Extra>
-void step(py::class_<Program>& c, const char* name, Make make, const Extra&... extra) {
-  c.def(
-      name,
-      [name, make](Program& p, std::vector<int> inputs, std::string path, Args... args) {
-        return p.add_step(name, std::move(path), std::move(inputs), 1, make(std::move(args)...))[0];
-      },
-      py::arg("inputs"), py::arg("path"), extra...);
-}
-
+// None: a new axis; an integer: one place, and the axis goes; (start, stop, step), ends as (fixed, per_batch) or None.
 std::vector<program::Cut> cuts_of(const py::sequence& items) {
+  using End = std::optional<std::pair<int64_t, int64_t>>;
+  const auto size = [](const End& end) { return end ? std::optional(Size{end->first, end->second}) : std::nullopt; };
   std::vector<program::Cut> cuts;
   for (const auto& item : items) {
     if (item.is_none()) {
       cuts.push_back({program::Cut::insert, {}, {}, 1});
-    } else if (py::isinstance<py::slice>(item)) {
-      const auto part = [&](const char* name) { return item.attr(name).cast<std::optional<int64_t>>(); };
-      cuts.push_back({program::Cut::range, part("start"), part("stop"), part("step").value_or(1)});
-      check(cuts.back().step != 0, "index: expected a step other than 0, got 0");
+    } else if (py::isinstance<py::tuple>(item)) {
+      const auto [start, stop, step] = item.cast<std::tuple<End, End, int64_t>>();
+      check(step != 0, "index: expected a step other than 0, got 0");
+      cuts.push_back({program::Cut::range, size(start), size(stop), step});
     } else {
-      cuts.push_back({program::Cut::index, item.cast<int64_t>(), {}, 1});
+      cuts.push_back({program::Cut::index, Size{item.cast<int64_t>(), 0}, {}, 1});
     }
   }
   return cuts;
@@ -202,8 +187,7 @@ std::vector<program::Cut> cuts_of(const py::sequence& items) {
 void bind_program(py::module_& m) {
   using namespace program;
   using Q = const std::shared_ptr<QParams>&;
-  using Sizes = std::vector<std::pair<int64_t, int64_t>>;
-  py::class_<Program> c(m, "Program", R"(A network as one planned list of steps; ``octensor.compile`` makes them.
+  ProgramClass c(m, "Program", R"(A network as one planned list of steps; ``octensor.compile`` makes them.
 
 Built by adding inputs, constants and steps, each of which gives the number of a value, and naming the outputs.)");
   c.def(py::init<>())
@@ -295,15 +279,16 @@ Built by adding inputs, constants and steps, each of which gives the number of a
       },
       py::arg("packed").none(false), py::arg("relu") = false);
 
-  step<Sizes>(c, "reshape", [](const Sizes& s) { return reshape_step(sizes_of(s)); }, py::arg("sizes"));
+  step<const SizePairs&>(c, "reshape", [](const SizePairs& s) { return reshape_step(sizes_of(s)); }, py::arg("sizes"));
   step<std::vector<int>>(c, "permute", &permute_step, py::arg("dims"));
-  step<Sizes>(c, "expand", [](const Sizes& s) { return expand_step(sizes_of(s)); }, py::arg("sizes"));
+  step<const SizePairs&>(c, "expand", [](const SizePairs& s) { return expand_step(sizes_of(s)); }, py::arg("sizes"));
   step<const py::sequence&>(
       c, "cut", [](const py::sequence& items) { return cut_step(cuts_of(items)); }, py::arg("index"));
   step<bool>(
       c, "contiguous", [](bool last) { return contiguous_step(last ? Layout::channels_last : Layout::contiguous); },
       py::arg("channels_last") = false);
   step<int64_t, Q>(c, "cat", [](int64_t dim, Q q) { return cat_step(dim, q); }, py::arg("dim"), py::arg("qparams"));
+  bind_program_floats(c);
 }
 
 }  // namespace octensor::bind

@@ -23,10 +23,10 @@ Output alias(const View& from, const QTensor& view) {
 Planned view_of(const Inputs& in, const QTensor& view) { return {.outputs = {alias(in[0], view)}}; }
 
 // Python's slice(start, stop, step) of an axis: its first index and its length.
-std::pair<int64_t, int64_t> range_of(const Cut& cut, int64_t size) {
-  const auto at = [&](const std::optional<int64_t>& index, int64_t missing) {
+std::pair<int64_t, int64_t> range_of(const Cut& cut, int64_t size, int64_t batch) {
+  const auto at = [&](const std::optional<Size>& index, int64_t missing) {
     if (!index) return missing;
-    const int64_t i = *index < 0 ? *index + size : *index;
+    const int64_t i = index->at(batch) < 0 ? index->at(batch) + size : index->at(batch);
     return cut.step > 0 ? std::clamp<int64_t>(i, 0, size) : std::clamp<int64_t>(i, -1, size - 1);
   };
   const int64_t first = at(cut.start, cut.step > 0 ? 0 : size - 1), end = at(cut.stop, cut.step > 0 ? size : -1);
@@ -82,12 +82,12 @@ PlanStep cut_step(std::vector<Cut> cuts) {
       check(axis < x.ndim(), "index: expected at most ", x.ndim(), " indices, got more");
       const int64_t size = x.size(axis);
       if (cut.kind == Cut::index) {
-        const int64_t i = *cut.start < 0 ? *cut.start + size : *cut.start;
+        const int64_t wanted = cut.start->at(in.batch()), i = wanted < 0 ? wanted + size : wanted;
         check(i >= 0 && i < size, "index: expected an index in [", -size, ", ", size - 1, "] for axis ", axis, " of ",
-              in[0].text(), ", got ", *cut.start);
+              in[0].text(), ", got ", wanted);
         x = x.select(axis, i);
       } else {
-        const auto [first, length] = range_of(cut, size);
+        const auto [first, length] = range_of(cut, size, in.batch());
         x = x.slice(axis++, first, length, cut.step);
       }
     }

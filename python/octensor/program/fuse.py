@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import _C
 from .._C import QParams, QTensor
-from .ir import Draft, Instruction, Value
+from .ir import WHOLE, Draft, Instruction, Value
 
 Rule = Callable[[Draft], bool]
 
@@ -104,7 +104,7 @@ def drop_identity(draft: Draft) -> bool:
         elif step.name == "permute":
             same = step.attrs["dims"] == sorted(step.attrs["dims"])
         elif step.name == "cut":
-            same = all(i == slice(None) for i in step.attrs["index"])
+            same = all(i == WHOLE for i in step.attrs["index"])
         elif step.name == "cat":
             same = len(step.inputs) == 1 and x.qparams == step.attrs["qparams"]
         if same:
@@ -119,8 +119,6 @@ def _frozen(value: Any) -> Any:
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, (list, tuple)):
         return tuple(_frozen(part) for part in value)
-    if isinstance(value, slice):
-        return "slice", value.start, value.stop, value.step
     return value if isinstance(value, (int, float, str, bool, QParams, type(None))) else id(value)
 
 

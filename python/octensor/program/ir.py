@@ -33,6 +33,10 @@ class BatchSize:
         return f"{batch} + {self.fixed}" if self.fixed else batch
 
 
+#: A cut that leaves an axis as it is: start, stop and step.
+WHOLE = (None, None, 1)
+
+
 def pairs(sizes: Any) -> list[tuple[int, int]]:
     """Return sizes, some of which may be `BatchSize`s, as the C++ steps take them."""
     return [s.pair() if isinstance(s, BatchSize) else (int(s), 0) for s in sizes]

@@ -34,7 +34,9 @@ class Program:
         Why the program takes the batch of the example alone, if it does.
     """
 
-    def __init__(self, draft: Draft, result: Any, example: tuple[Any, ...], bound: str | None, axis: int | None) -> None:
+    def __init__(
+        self, draft: Draft, result: Any, example: tuple[Any, ...], bound: str | None, axis: int | None
+    ) -> None:
         self.batch_bound = bound
         self._draft = draft
         self._result = result

@@ -23,7 +23,9 @@ def columns(rows: list[list[str]], right: set[int] = frozenset()) -> str:  # typ
     widths = [max(len(line[i]) for line in rows) for i in range(len(rows[0]))]
     lines = []
     for line in rows:
-        cells = [text.rjust(w) if i in right else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))]
+        cells = [
+            text.rjust(w) if i in right else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from ...graph.meta import TensorMeta
 from ...ops.spec import OPS
 from ..ir import Value
 from ..lower import Site, Unsupported, constant_of, row
+from . import floats
 
 
 def quantized(value: Any) -> bool:
@@ -46,17 +47,12 @@ def dequantize(site: Site, x: Value) -> Value:
 def _binary(name: str, relu: bool) -> Any:
     def lowered(site: Site, a: Value, b: Any, **attrs: Any) -> Value:
         if not quantized(a):
-            return float_binary(site, name, relu, a, b)
-        if not quantized(b):
+            return floats.binary(site, name, a, b, relu)
+        if not quantized(b) or "qparams" not in attrs:
             raise Unsupported("its second operand is not quantized")
         return site.add(name, [a, b], site.meta, qparams=attrs["qparams"], relu=relu)
 
     return lowered
-
-
-def float_binary(site: Site, name: str, relu: bool, a: Any, b: Any) -> Value:
-    """Add the float form of add and mul."""
-    raise Unsupported("programs have no such step on floats yet")
 
 
 for _name in ("add", "mul"):
@@ -67,7 +63,7 @@ for _name in ("add", "mul"):
 def _unary(name: str) -> Any:
     def lowered(site: Site, x: Value, *rest: Any, **attrs: Any) -> Value:
         if not quantized(x):
-            raise Unsupported("programs have no such step on floats yet")
+            return floats.unary(site, name, x, **attrs)
         fixed = [constant_of(r, "parameter") if isinstance(r, Value) else r for r in rest]
         return tabulate(site, x, lambda codes: site.spec(codes, *fixed, **attrs))
 

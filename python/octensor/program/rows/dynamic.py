@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._C import PackedLinear, PackedWeightOnly
+from ..._C import PackedInt4Linear, PackedLinear, PackedWeightOnly
 from ..ir import Value
 from ..lower import Site, constant_of, row
 from .layers import floats
@@ -27,9 +27,21 @@ def linear_dynamic(
 
 
 @row("linear_weight_only")
-def linear_weight_only(
-    site: Site, x: Value, weight: Value, bias: Value | None = None, *, relu: bool = False
-) -> Value:
+def linear_weight_only(site: Site, x: Value, weight: Value, bias: Value | None = None, *, relu: bool = False) -> Value:
     """In float, with the weight's real values."""
     packed = PackedWeightOnly(constant_of(weight, "weight"), floats(bias))
+    return site.add("linear_weight_only", [x], site.meta, packed=packed, relu=relu)
+
+
+@row("linear_int4")
+def linear_int4(site: Site, x: Value, packed: PackedInt4Linear, *, relu: bool = False) -> Value:
+    """With 4-bit weights; each row is quantized over its own range."""
+    return site.add("linear_int4", [x], site.meta, packed=packed, relu=relu)
+
+
+@row("linear_packed_weight_only")
+def linear_packed_weight_only(
+    site: Site, x: Value, packed: PackedWeightOnly | PackedInt4Linear, *, relu: bool = False
+) -> Value:
+    """In float, with the real values of a weight that was packed before."""
     return site.add("linear_weight_only", [x], site.meta, packed=packed, relu=relu)

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..._C import PackedLinear, QParams
 from ...ops.conv import packed, packed_transposed
-from ..ir import Value
+from ..ir import WHOLE, Value
 from ..lower import Site, Unsupported, constant_of, row
+from . import floats as float_layers
 from .codes import quantized
 
 
@@ -33,7 +34,7 @@ def _conv(transposed: bool) -> Any:
         **attrs: Any,
     ) -> Value:
         if qparams is None or not quantized(x):
-            raise Unsupported("programs have no such step on floats yet")
+            return float_layers.conv(site, x, weight, bias, **attrs)
         ready = pack(constant_of(weight, "weight"), floats(bias), **attrs)
         return site.add("conv", [x], site.meta, packed=ready, qparams=qparams, relu=relu)
 
@@ -57,7 +58,7 @@ def linear(
 ) -> Value:
     """Linear layers."""
     if qparams is None or not quantized(x):
-        raise Unsupported("programs have no such step on floats yet")
+        return float_layers.linear(site, x, weight, bias)
     ready = PackedLinear(constant_of(weight, "weight"), floats(bias))
     return site.add("linear", [x], site.meta, packed=ready, qparams=qparams, relu=relu)
 
@@ -71,12 +72,11 @@ _POOLS = {
 
 def _pool(name: str) -> Any:
     def lowered(site: Site, x: Value, **attrs: Any) -> Value:
-        if not quantized(x):
-            raise Unsupported("programs have no such step on floats yet")
         if "kernel" in attrs:
             attrs["kernel_size"] = attrs.pop("kernel")
         given = {key: list(v) if isinstance(v, tuple) else v for key, v in attrs.items()}
-        return site.add(name, [x], site.meta, **{key: given[key] for key in _POOLS[name]})
+        step = name if quantized(x) else f"float_{name}"
+        return site.add(step, [x], site.meta, **{key: given[key] for key in _POOLS[name]})
 
     return lowered
 
@@ -89,10 +89,12 @@ for _name in _POOLS:
 @row("mean")
 def mean(site: Site, x: Value, *, dim: tuple[int, ...], keepdim: bool) -> Value:
     """A mean over all spatial axes is a pool."""
-    if not quantized(x) or x.ndim not in (3, 4, 5) or sorted(dim) != list(range(2, x.ndim)):
+    if not quantized(x):
+        return float_layers.reduce(site, x, dim, keepdim, mean=True)
+    if x.ndim not in (3, 4, 5) or sorted(dim) != list(range(2, x.ndim)):
         raise Unsupported("programs have means over all spatial axes of quantized images alone")
     pooled = site.meta._replace(shape=(*x.meta.shape[:2], *[1] * (x.ndim - 2)))
     y = site.add("adaptive_avg_pool", [x], pooled, output_size=[1] * (x.ndim - 2))
     if keepdim:
         return y
-    return site.add("cut", [y], site.meta, index=(slice(None), slice(None), *[0] * (x.ndim - 2)))
+    return site.add("cut", [y], site.meta, index=(WHOLE, WHOLE, *[0] * (x.ndim - 2)))

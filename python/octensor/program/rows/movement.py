@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..._C import QParams
-from ..ir import Value, pairs
+from ..batch import BoundToBatch
+from ..ir import BatchSize, Value, pairs
 from ..lower import Site, Unsupported, row
 from .codes import quantized
 
@@ -30,7 +31,11 @@ def expand(site: Site, x: Value, *, shape: Any, like: Any = None) -> Value:
     return site.add("expand", [x], like or site.meta, sizes=pairs(shape))
 
 
-@row("getitem")
+def _bound(value: Any) -> Any:
+    return None if value is None else value.pair() if isinstance(value, BatchSize) else (int(value), 0)
+
+
+@row("getitem", batched=True)
 def getitem(site: Site, x: Value, *, index: Any) -> Value:
     """Parts by integers, slices, None and an ellipsis."""
     items = list(index) if isinstance(index, tuple) else [index]
@@ -40,8 +45,13 @@ def getitem(site: Site, x: Value, *, index: Any) -> Value:
         at = items.index(Ellipsis)
         taken = sum(i is not None for i in items) - 1
         items[at : at + 1] = [slice(None)] * (x.ndim - taken)
-    items = [i if i is None or isinstance(i, slice) else int(i) for i in items]
-    return site.add("cut", [x], site.meta, index=tuple(items))
+    if any(isinstance(i, BatchSize) for i in items):
+        raise BoundToBatch("an index follows from the batch")
+    cuts = tuple(
+        i if i is None else (_bound(i.start), _bound(i.stop), int(i.step or 1)) if isinstance(i, slice) else int(i)
+        for i in items
+    )
+    return site.add("cut", [x], site.meta, index=cuts)
 
 
 @row("cat")
