@@ -19,7 +19,9 @@ void bind_qtensor(py::module_& m);
 void bind_ops(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_int4(py::module_& m);
+void bind_float(py::module_& m);
 void bind_runtime(py::module_& m);
+void bind_program(py::module_& m);
 
 // Every op runs like this: other Python threads may go on, and the caller's rounding mode is not ours.
 using Unlocked = py::call_guard<py::gil_scoped_release, DefaultFloatEnvironment>;
@@ -53,6 +55,10 @@ ops::FloatView float_view(const char* op, const char* argument, const py::array&
 std::vector<int64_t> integers(const std::string& where, const py::object& values);
 // Zero points from an integer (one), or from a list, tuple or 1-D array of integers; `where` starts error messages.
 std::vector<int32_t> zero_points(const std::string& where, const py::object& values);
+// Keeps a Python object alive from C++ that may let go of it without the interpreter lock.
+std::shared_ptr<void> keep_alive(py::object object);
+// A recurrent cell by name: "lstm", "gru", "rnn_tanh", "rnn_relu".
+RecurrentCell cell_of(const std::string& name);
 // A 1-D float32 vector, or an empty one for None.
 std::vector<float> float_vector(const char* op, const char* argument, const py::object& object);
 

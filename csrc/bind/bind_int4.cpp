@@ -71,8 +71,8 @@ py::array linear_weight_only(const py::array& x, const Packed& packed, bool relu
 }  // namespace
 
 void bind_int4(py::module_& m) {
-  py::class_<PackedInt4Linear>(m, "PackedInt4Linear",
-                               "A linear layer's 4-bit group-wise weight [N, K] made ready for the kernels.")
+  py::class_<PackedInt4Linear, std::shared_ptr<PackedInt4Linear>>(
+      m, "PackedInt4Linear", "A linear layer's 4-bit group-wise weight [N, K] made ready for the kernels.")
       .def(py::init(&pack), py::arg("weight"), py::arg("in_features"), py::arg("group_size"), py::arg("scales"),
            py::arg("zero_points") = py::none(), py::arg("bias") = py::none(),
            R"(Pack codes that come two to a byte.
@@ -102,8 +102,8 @@ Raises
 ------
 ValueError
     Where the input holds NaN or an infinity, or shapes do not fit.)");
-  py::class_<PackedWeightOnly>(m, "PackedWeightOnly",
-                               "A linear layer's 8-bit weight [N, K] made ready for float activations.")
+  py::class_<PackedWeightOnly, std::shared_ptr<PackedWeightOnly>>(
+      m, "PackedWeightOnly", "A linear layer's 8-bit weight [N, K] made ready for float activations.")
       .def(py::init([](const QTensor& weight, const py::object& bias) {
              return std::make_unique<PackedWeightOnly>(weight, float_vector("linear_weight_only", "bias", bias));
            }),

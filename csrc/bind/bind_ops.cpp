@@ -101,7 +101,7 @@ py::array linear_dynamic(const py::array& x, const PackedLinear& packed, bool re
 }
 
 template <class Packed>
-void bind_packed(py::class_<Packed>& c) {
+void bind_packed(py::class_<Packed, std::shared_ptr<Packed>>& c) {
   c.def_property_readonly(
        "weight", [](const Packed& p) { return p.weight(); }, "The quantized weight.")
       .def_property_readonly(
@@ -200,8 +200,8 @@ Raises
 ValueError
     Where shapes do not fit or a sum could leave int32.)");
 
-  auto linear =
-      py::class_<PackedLinear>(m, "PackedLinear", "A linear layer's weight [N, K] made ready for the kernels.");
+  auto linear = py::class_<PackedLinear, std::shared_ptr<PackedLinear>>(
+      m, "PackedLinear", "A linear layer's weight [N, K] made ready for the kernels.");
   linear.def(py::init([](const QTensor& weight, const py::object& bias) {
                return std::make_unique<PackedLinear>(weight, float_vector("linear", "bias", bias));
              }),
@@ -233,9 +233,10 @@ ValueError
       "Parameters of an 8-bit dtype for values in [lo, hi], as dynamic quantization chooses them.");
 
   using Object = const py::object&;
-  auto conv = py::class_<PackedConv>(m, "PackedConv",
-                                     "A convolution's weight made ready for the kernels: [O, C / groups, k...], or "
-                                     "[C, O / groups, k...] when transposed; 1 to 3 spatial axes.");
+  auto conv = py::class_<PackedConv, std::shared_ptr<PackedConv>>(
+      m, "PackedConv",
+      "A convolution's weight made ready for the kernels: [O, C / groups, k...], or "
+      "[C, O / groups, k...] when transposed; 1 to 3 spatial axes.");
   conv.def(py::init(
                [](const QTensor& weight, Object bias, Object stride, Object padding, Object dilation, int64_t groups) {
                  return std::make_unique<PackedConv>(PackedConv::conv(

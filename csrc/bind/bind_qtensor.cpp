@@ -7,15 +7,6 @@
 namespace octensor::bind {
 namespace {
 
-// Keeps a Python object alive from C++ that may let go of it without the interpreter lock.
-std::shared_ptr<void> keep_alive(py::object object) {
-  return {object.release().ptr(), [](void* p) {
-            if (!Py_IsInitialized()) return;
-            py::gil_scoped_acquire lock;
-            Py_DECREF(static_cast<PyObject*>(p));
-          }};
-}
-
 Shape byte_strides(const QTensor& q) {
   Shape s = q.strides();
   for (auto& v : s) v *= static_cast<int64_t>(q.itemsize());
@@ -120,6 +111,14 @@ QTensor rebuild(const py::object& data, Shape shape, bool channels_last, QParams
 }
 
 }  // namespace
+
+std::shared_ptr<void> keep_alive(py::object object) {
+  return {object.release().ptr(), [](void* p) {
+            if (!Py_IsInitialized()) return;
+            py::gil_scoped_acquire lock;
+            Py_DECREF(static_cast<PyObject*>(p));
+          }};
+}
 
 std::vector<int64_t> integers(const std::string& where, const py::object& values) {
   check<TypeError>(py::isinstance<py::tuple>(values) || py::isinstance<py::list>(values), where,

@@ -9,6 +9,15 @@
 #include "ops/recurrent.h"
 
 namespace octensor::bind {
+
+RecurrentCell cell_of(const std::string& name) {
+  if (name == "lstm") return RecurrentCell::lstm;
+  if (name == "gru") return RecurrentCell::gru;
+  if (name == "rnn_tanh") return RecurrentCell::rnn_tanh;
+  check(name == "rnn_relu", "recurrent: cell: expected 'lstm', 'gru', 'rnn_tanh' or 'rnn_relu', got '", name, "'");
+  return RecurrentCell::rnn_relu;
+}
+
 namespace {
 
 // A dense float32 array of the given shape, or an error that names it.
@@ -32,14 +41,6 @@ py::array curve(Curve which, const py::array& x) {
     kernel_table().curve(which, from, n, to);
   }
   return out;
-}
-
-RecurrentCell cell_of(const std::string& name) {
-  if (name == "lstm") return RecurrentCell::lstm;
-  if (name == "gru") return RecurrentCell::gru;
-  if (name == "rnn_tanh") return RecurrentCell::rnn_tanh;
-  check(name == "rnn_relu", "recurrent: cell: expected 'lstm', 'gru', 'rnn_tanh' or 'rnn_relu', got '", name, "'");
-  return RecurrentCell::rnn_relu;
 }
 
 // Copies of the state's tensors [rows, hidden], as many as the cell has, to be updated in place.

@@ -94,16 +94,21 @@ std::vector<CopyAxis> copy_plan(const std::vector<int64_t>& src_strides, const s
   return plan;
 }
 
-void copy_strided(const uint8_t* src, const std::vector<int64_t>& src_strides, uint8_t* dst,
-                  const std::vector<int64_t>& dst_strides, const std::vector<int64_t>& shape, size_t itemsize) {
-  const std::vector<CopyAxis> plan = copy_plan(src_strides, dst_strides, shape);
+void copy_planned(const uint8_t* src, uint8_t* dst, const std::vector<CopyAxis>& plan, size_t itemsize) {
   int64_t bytes = static_cast<int64_t>(itemsize);
   for (const CopyAxis& a : plan) bytes *= a.size;
   if (bytes == 0) return;
   if (itemsize == 1)
     copy_parallel(src, dst, plan, bytes);
-  else
+  else if (itemsize == 4)
     copy_parallel(reinterpret_cast<const uint32_t*>(src), reinterpret_cast<uint32_t*>(dst), plan, bytes);
+  else
+    copy_parallel(reinterpret_cast<const uint64_t*>(src), reinterpret_cast<uint64_t*>(dst), plan, bytes);
+}
+
+void copy_strided(const uint8_t* src, const std::vector<int64_t>& src_strides, uint8_t* dst,
+                  const std::vector<int64_t>& dst_strides, const std::vector<int64_t>& shape, size_t itemsize) {
+  copy_planned(src, dst, copy_plan(src_strides, dst_strides, shape), itemsize);
 }
 
 }  // namespace octensor

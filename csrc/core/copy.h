@@ -21,7 +21,8 @@ inline bool is_transposition(const std::vector<CopyAxis>& plan) {
   return plan.size() >= 2 && plan.back().dst == 1 && plan.back().src != 1 && plan[plan.size() - 2].src == 1;
 }
 
-// Element sizes 1 or 4; large copies are shared among the threads.
+// Element sizes 1, 4 or 8; large copies are shared among the threads. `plan` is copy_plan's.
+void copy_planned(const uint8_t* src, uint8_t* dst, const std::vector<CopyAxis>& plan, size_t itemsize);
 void copy_strided(const uint8_t* src, const std::vector<int64_t>& src_strides, uint8_t* dst,
                   const std::vector<int64_t>& dst_strides, const std::vector<int64_t>& shape, size_t itemsize);
 

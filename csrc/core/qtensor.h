@@ -36,6 +36,9 @@ class QTensor {
   size_t itemsize() const { return info(dtype()).itemsize; }
   const StoragePtr& storage() const { return storage_; }
 
+  // The same view of other memory, which the caller keeps alive.
+  void move_to(uint8_t* data) { data_ = data; }
+
   uint8_t* bytes() { return data_; }
   const uint8_t* bytes() const { return data_; }
   template <class T>

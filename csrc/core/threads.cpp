@@ -31,7 +31,7 @@ void relax() {
 constexpr int kSpins = 2000;
 
 struct Job {
-  const std::function<void(int64_t)>* body;
+  const IndexBody* body;
   int64_t n;
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
@@ -157,7 +157,7 @@ void set_num_threads(int n) {
   instance().threads = n;
 }
 
-void parallel_for(int64_t n, const std::function<void(int64_t)>& body) {
+void parallel_for(int64_t n, const IndexBody& body) {
   if (n <= 0) return;
   Job job{.body = &body, .n = n, .error = {}};
   State& s = instance();

@@ -7,13 +7,25 @@
 // busy, or from inside it, runs on the calling thread alone.
 #pragma once
 #include <cstdint>
-#include <functional>
 
 namespace octensor {
+
+// The work of one index: a callable that the caller keeps alive, neither copied nor allocated for.
+class IndexBody {
+ public:
+  template <class F>
+  IndexBody(const F& f)  // NOLINT: callers write lambdas
+      : object_(&f), call_([](const void* object, int64_t i) { (*static_cast<const F*>(object))(i); }) {}
+  void operator()(int64_t i) const { call_(object_, i); }
+
+ private:
+  const void* object_;
+  void (*call_)(const void*, int64_t);
+};
 
 int num_threads();
 void set_num_threads(int n);  // ValueError unless 1 <= n <= 1024
 
-void parallel_for(int64_t n, const std::function<void(int64_t)>& body);
+void parallel_for(int64_t n, const IndexBody& body);
 
 }  // namespace octensor

@@ -20,6 +20,8 @@
 
 namespace octensor {
 
+struct FloatKernels;  // kernels/float_table.h
+
 // The two kernels of a grouped convolution in one form of operands.
 struct GroupedKernels {
   int group;          // input channels per lane and step
@@ -61,6 +63,7 @@ struct KernelTable {
   int32_t (*quantize_sum)(const float* x, int64_t n, float scale, int32_t zero_point, float lo, float hi, int8_t* out);
   void (*int4_gemm)(const Int4Args&);
   void (*weight_only)(const WeightOnlyArgs&);
+  const FloatKernels* floats;
 };
 
 template <class S>
@@ -105,7 +108,7 @@ constexpr auto tile_packer() -> decltype(KernelTable::pack_tile) {
 }
 
 template <class S>
-constexpr KernelTable make_table(const char* name) {
+constexpr KernelTable make_table(const char* name, const FloatKernels* floats) {
   return {.name = name,
           .tile = gemm_tile_shape<S>(),
           .gemm = kernels::gemm<S>,
@@ -130,7 +133,8 @@ constexpr KernelTable make_table(const char* name) {
           .recurrent_cell = kernels::recurrent_cell<S>,
           .quantize_sum = kernels::quantize_sum<S>,
           .int4_gemm = kernels::int4_gemm<S>,
-          .weight_only = kernels::weight_only<S>};
+          .weight_only = kernels::weight_only<S>,
+          .floats = floats};
 }
 
 }  // namespace octensor

@@ -15,6 +15,7 @@
 #include "ops/depthwise.h"
 #include "ops/gemm_driver.h"
 #include "ops/grouped.h"
+#include "ops/into.h"
 #include "ops/ops.h"
 #include "ops/patches.h"
 #include "ops/winograd.h"
@@ -128,42 +129,52 @@ Triple spatial_size(const PackedConv& w, const Shape& input) {
 
 }  // namespace
 
-QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool relu) {
-  const char* op = w.op();
-  const Triple size = spatial_size(w, input.shape());
-  check_activation(op, "input", input);
-  check_output(op, *qparams);
-  const int lead = 3 - w.spatial;
-  const Triple out_size = w.output_size(size);
-  const auto epilogue = w.epilogue(input.qparams(), *qparams);
-  const int64_t out_channels = w.matrix().groups * w.matrix().columns;
-  Shape shape{input.size(0), out_channels};
-  shape.insert(shape.end(), out_size.begin() + lead, out_size.end());
-  QTensor out = QTensor::empty(std::move(shape), qparams, Layout::channels_last);
-  if (out.numel() == 0) return out;
+Shape conv_shape(const PackedConv& w, const Shape& input) {
+  const Triple out_size = w.output_size(spatial_size(w, input));
+  Shape shape{input[0], w.matrix().groups * w.matrix().columns};
+  shape.insert(shape.end(), out_size.begin() + 3 - w.spatial, out_size.end());
+  return shape;
+}
 
-  const QTensor x = input.stride(1) == 1 || input.size(1) == 1 ? input : input.to(Layout::channels_last);
+void conv_into(const QTensor& x, const PackedConv& w, const EpiloguePtr& epilogue, bool relu, QTensor& out) {
+  if (out.numel() == 0) return;
+  const int lead = 3 - w.spatial;
   Geometry g{.w = w,
              .x = x.bytes(),
              .batch = x.size(0),
-             .channels = input.size(1),
-             .size = size,
-             .out_size = out_size,
+             .channels = x.size(1),
+             .size = {1, 1, 1},
+             .out_size = {1, 1, 1},
              .image_stride = x.stride(0),
              .stride = {0, 0, 0},
              .is_signed = is_signed8(x.dtype()),
              .zero_point = x.qparams().zero_point()};
-  for (int i = 0; i < w.spatial; ++i) g.stride[lead + i] = x.stride(2 + i);
+  for (int i = 0; i < w.spatial; ++i) {
+    g.size[lead + i] = x.size(2 + i);
+    g.out_size[lead + i] = out.size(2 + i);
+    g.stride[lead + i] = x.stride(2 + i);
+  }
   const KernelTable& table = kernel_table();
-  const Result result{epilogue, *qparams, relu, out.bytes()};
+  const Result result{epilogue, out.qparams(), relu, out.bytes()};
   if (w.upsample != Triple{1, 1, 1}) {
     transposed(g, table, x.qparams(), result);
-  } else if (const ConvChoice choice = algorithm_of(w, g.batch, size, table);
+  } else if (const ConvChoice choice = algorithm_of(w, g.batch, g.size, table);
              choice.algorithm != ConvAlgorithm::direct) {
-    winograd(g, table, choice, *epilogue, *qparams, relu, out.bytes());
+    winograd(g, table, choice, *epilogue, out.qparams(), relu, out.bytes());
   } else {
     ordinary(g, table, x.qparams(), result);
   }
+}
+
+QTensor conv(const QTensor& input, const PackedConv& w, QParamsPtr qparams, bool relu) {
+  Shape shape = conv_shape(w, input.shape());
+  check_activation(w.op(), "input", input);
+  check_output(w.op(), *qparams);
+  const auto epilogue = w.epilogue(input.qparams(), *qparams);
+  QTensor out = QTensor::empty(std::move(shape), std::move(qparams), Layout::channels_last);
+  if (out.numel() == 0) return out;
+  const bool adjacent = input.stride(1) == 1 || input.size(1) == 1;
+  conv_into(adjacent ? input : input.to(Layout::channels_last), w, epilogue, relu, out);
   return out;
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/scratch.h"
 #include "isa/dispatch.h"
 #include "ops/dynamic.h"
 #include "ops/float_rows.h"
@@ -102,7 +103,12 @@ int64_t block_rows(int64_t rows, int64_t k) {
 struct Int4Activations {
   int64_t rows, k, padded_k, group_size, groups, block;
   int term_factor;
-  StoragePtr bytes, terms, scales, zeros;
+  struct Bytes;
+  struct Terms;
+  struct Rows;
+  int8_t* bytes;
+  int32_t* terms;
+  float *scales, *zeros;
 
   Int4Activations(int64_t rows_, const PackedInt4Linear& w)
       : rows(rows_),
@@ -112,16 +118,16 @@ struct Int4Activations {
         groups(w.groups()),
         block(block_rows(rows, padded_k)),
         term_factor(w.has_zeros() ? -1 : -8),
-        bytes(allocate(rows * groups * group_size)),
-        terms(allocate(rows * groups * sizeof(int32_t))),
-        scales(allocate(rows * sizeof(float))),
-        zeros(allocate(rows * sizeof(float))) {}
+        bytes(scratch<Bytes, int8_t>(rows * groups * group_size)),
+        terms(scratch<Terms, int32_t>(rows * groups)),
+        scales(scratch<Rows, float>(2 * rows)),
+        zeros(scales + rows) {}
 
   int64_t rows_at(int64_t first) const { return std::min(block, rows - first); }
-  int8_t* bytes_at(int64_t first) const { return reinterpret_cast<int8_t*>(bytes.get()) + first * groups * group_size; }
-  int32_t* terms_at(int64_t first) const { return reinterpret_cast<int32_t*>(terms.get()) + first * groups; }
-  float* scales_at(int64_t first) const { return reinterpret_cast<float*>(scales.get()) + first; }
-  float* zeros_at(int64_t first) const { return reinterpret_cast<float*>(zeros.get()) + first; }
+  int8_t* bytes_at(int64_t first) const { return bytes + first * groups * group_size; }
+  int32_t* terms_at(int64_t first) const { return terms + first * groups; }
+  float* scales_at(int64_t first) const { return scales + first; }
+  float* zeros_at(int64_t first) const { return zeros + first; }
 
   // Quantizes one row over its own range.
   void take(const KernelTable& table, int64_t row, const float* x) const {

@@ -5,12 +5,24 @@
 #include "core/threads.h"
 #include "isa/dispatch.h"
 #include "ops/checks.h"
+#include "ops/into.h"
 #include "ops/ops.h"
+#include "ops/pool_windows.h"
 
 namespace octensor::ops {
-namespace {
 
 using Windows = std::vector<std::vector<PoolWindow>>;  // per spatial axis, per output index
+
+struct PoolCall {
+  Shape shape;  // of the result
+  Windows windows;
+  Sizes dilation;  // the step between taps
+  void (*KernelTable::*kernel)(const PoolRow&);
+  PoolRow all;  // what every row has in common
+};
+using PoolCallPtr = std::shared_ptr<const PoolCall>;
+
+namespace {
 
 // What errors call the op: "max_pool2d" for [N, C, H, W].
 std::string checked_name(const char* op, const QTensor& x) {
@@ -32,67 +44,20 @@ void check_sizes(const std::string& op, const char* argument, const Sizes& value
     check(v >= least && v < (int64_t{1} << 31), op, ": ", argument, ": expected at least ", least, ", got ", v);
 }
 
-// PyTorch's rule: with ceil_mode the last window must still start inside the input or its left padding.
-std::vector<PoolWindow> sliding(const std::string& op, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-                                int64_t dilation, bool ceil_mode, bool count_padding) {
-  const int64_t reach = dilation * (kernel - 1) + 1;
-  check(2 * padding <= kernel, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
-  const int64_t room = size + 2 * padding - reach;
-  check(size >= 1 && room >= 0, op, ": input: expected a padded size of at least ", reach, " (the window), got ", size,
-        " + 2 * ", padding);
-  int64_t n = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
-  if (ceil_mode && (n - 1) * stride >= size + padding) --n;
-  std::vector<PoolWindow> windows;
-  for (int64_t i = 0; i < n; ++i) {
-    int64_t start = i * stride - padding;
-    int64_t end = std::min(start + reach, size + padding);
-    const int64_t padded = end - start;
-    if (start < 0) start += (-start + dilation - 1) / dilation * dilation;
-    end = std::min(end, size);
-    // A dilated window can miss the input altogether.
-    const int64_t taps = end > start ? (end - start + dilation - 1) / dilation : 0;
-    windows.push_back({taps ? start : 0, taps, count_padding ? padded : end - start});
-  }
-  return windows;
-}
-
-// `all` holds what every row has in common. Channels are adjacent; `dilation` is the step between taps.
-QTensor pool(const QTensor& input, Windows windows, const Sizes& dilation, void (*KernelTable::*kernel)(const PoolRow&),
-             PoolRow all) {
-  const int axes = static_cast<int>(windows.size()), last = axes + 1;
-  const QTensor x = input.to(Layout::channels_last);
+PoolCallPtr make_call(const QTensor& x, Windows windows, Sizes dilation, void (*KernelTable::*kernel)(const PoolRow&),
+                      const PoolRow& all) {
   Shape shape = {x.size(0), x.size(1)};
   for (const auto& w : windows) shape.push_back(static_cast<int64_t>(w.size()));
-  QTensor out = QTensor::empty(std::move(shape), input.qparams_ptr(), Layout::channels_last);
-  if (out.numel() == 0) return out;
-  // Missing outer axes have one place with one tap.
-  const std::vector<PoolWindow> one = {{0, 1, 1}};
-  const auto &planes = axes > 2 ? windows[0] : one, &rows = axes > 1 ? windows[axes - 2] : one;
-  const int64_t plane = axes > 2 ? x.stride(2) : 0, row = axes > 1 ? x.stride(last - 1) : 0;
-  all.plane_stride = axes > 2 ? plane * dilation[0] : 0;
-  all.row_stride = axes > 1 ? row * dilation[axes - 2] : 0;
-  all.column_stride = x.stride(last);
-  all.tap_stride = x.stride(last) * dilation[axes - 1];
-  all.windows = windows[axes - 1].data();
-  all.pixels = static_cast<int64_t>(windows[axes - 1].size());
-  all.channels = x.size(1);
-  all.is_signed = is_signed8(x.dtype());
-  const int64_t od = static_cast<int64_t>(planes.size()), oh = static_cast<int64_t>(rows.size());
-  const KernelTable& table = kernel_table();
-  parallel_for(x.size(0) * od * oh, [&, to = out.bytes()](int64_t task) {
-    const PoolWindow &d = planes[task / oh % od], &h = rows[task % oh];
-    PoolRow p = all;
-    p.x = x.bytes() + task / oh / od * x.stride(0) + d.first * plane + h.first * row;
-    p.planes = d.count;
-    p.rows = h.count;
-    p.cells = d.divisor * h.divisor;
-    p.out = to + task * p.pixels * p.channels;
-    (table.*kernel)(p);
-  });
+  return std::make_shared<PoolCall>(PoolCall{std::move(shape), std::move(windows), std::move(dilation), kernel, all});
+}
+
+QTensor run(const PoolCall& call, const QTensor& x) {
+  QTensor out = QTensor::empty(call.shape, x.qparams_ptr(), Layout::channels_last);
+  pool_into(call, x.to(Layout::channels_last), out);
   return out;
 }
 
-QTensor mean_pool(const QTensor& x, Windows windows, std::optional<int64_t> divisor_override) {
+PoolCallPtr mean_call(const QTensor& x, Windows windows, std::optional<int64_t> divisor_override) {
   const DTypeInfo& t = info(x.dtype());
   const int32_t z = x.qparams().zero_point();
   const Sizes adjacent(windows.size(), 1);
@@ -101,7 +66,7 @@ QTensor mean_pool(const QTensor& x, Windows windows, std::optional<int64_t> divi
   all.lo = static_cast<float>(t.qmin - z);
   all.hi = static_cast<float>(t.qmax - z);
   all.zero_point = z;
-  return pool(x, std::move(windows), adjacent, &KernelTable::mean_pool, all);
+  return make_call(x, std::move(windows), adjacent, &KernelTable::mean_pool, all);
 }
 
 // Sums of 8-bit differences must stay inside int32.
@@ -116,8 +81,41 @@ void check_window_cells(const std::string& op, const Sizes& sizes) {
 
 }  // namespace
 
-QTensor max_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
-                 const Sizes& dilation, bool ceil_mode) {
+Shape pool_shape(const PoolCall& call) { return call.shape; }
+
+void pool_into(const PoolCall& call, const QTensor& x, QTensor& out) {
+  if (out.numel() == 0) return;
+  const Windows& windows = call.windows;
+  const int axes = static_cast<int>(windows.size()), last = axes + 1;
+  // Missing outer axes have one place with one tap.
+  static const std::vector<PoolWindow> one = {{0, 1, 1}};
+  const auto &planes = axes > 2 ? windows[0] : one, &rows = axes > 1 ? windows[axes - 2] : one;
+  const int64_t plane = axes > 2 ? x.stride(2) : 0, row = axes > 1 ? x.stride(last - 1) : 0;
+  PoolRow all = call.all;
+  all.plane_stride = axes > 2 ? plane * call.dilation[0] : 0;
+  all.row_stride = axes > 1 ? row * call.dilation[axes - 2] : 0;
+  all.column_stride = x.stride(last);
+  all.tap_stride = x.stride(last) * call.dilation[axes - 1];
+  all.windows = windows[axes - 1].data();
+  all.pixels = static_cast<int64_t>(windows[axes - 1].size());
+  all.channels = x.size(1);
+  all.is_signed = is_signed8(x.dtype());
+  const int64_t od = static_cast<int64_t>(planes.size()), oh = static_cast<int64_t>(rows.size());
+  const KernelTable& table = kernel_table();
+  parallel_for(x.size(0) * od * oh, [&, to = out.bytes()](int64_t task) {
+    const PoolWindow &d = planes[task / oh % od], &h = rows[task % oh];
+    PoolRow p = all;
+    p.x = x.bytes() + task / oh / od * x.stride(0) + d.first * plane + h.first * row;
+    p.planes = d.count;
+    p.rows = h.count;
+    p.cells = d.divisor * h.divisor;
+    p.out = to + task * p.pixels * p.channels;
+    (table.*call.kernel)(p);
+  });
+}
+
+PoolCallPtr max_pool_call(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
+                          const Sizes& dilation, bool ceil_mode) {
   const std::string op = checked_name("max_pool", x);
   const size_t axes = kernel.size();
   check_sizes(op, "kernel_size", kernel, x, 1);
@@ -126,15 +124,20 @@ QTensor max_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, con
   check_sizes(op, "dilation", dilation, x, 1);
   Windows windows;
   for (size_t i = 0; i < axes; ++i)
-    windows.push_back(
-        sliding(op, x.size(static_cast<int>(i) + 2), kernel[i], stride[i], padding[i], dilation[i], ceil_mode, false));
+    windows.push_back(sliding_windows(op, x.size(static_cast<int>(i) + 2), kernel[i], stride[i], padding[i],
+                                      dilation[i], ceil_mode, false));
   PoolRow all{};
   all.lowest = static_cast<uint8_t>(info(x.dtype()).qmin);
-  return pool(x, std::move(windows), dilation, &KernelTable::max_pool, all);
+  return make_call(x, std::move(windows), dilation, &KernelTable::max_pool, all);
 }
 
-QTensor avg_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding, bool ceil_mode,
-                 bool count_include_pad, std::optional<int64_t> divisor_override) {
+QTensor max_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
+                 const Sizes& dilation, bool ceil_mode) {
+  return run(*max_pool_call(x, kernel, stride, padding, dilation, ceil_mode), x);
+}
+
+PoolCallPtr avg_pool_call(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
+                          bool ceil_mode, bool count_include_pad, std::optional<int64_t> divisor_override) {
   const std::string op = checked_name("avg_pool", x);
   const size_t axes = kernel.size();
   check_sizes(op, "kernel_size", kernel, x, 1);
@@ -146,13 +149,18 @@ QTensor avg_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, con
   for (size_t i = 0; i < axes; ++i) {
     const int64_t size = x.size(static_cast<int>(i) + 2);
     reach.push_back(std::min(kernel[i], size));
-    windows.push_back(sliding(op, size, kernel[i], stride[i], padding[i], 1, ceil_mode, count_include_pad));
+    windows.push_back(sliding_windows(op, size, kernel[i], stride[i], padding[i], 1, ceil_mode, count_include_pad));
   }
   check_window_cells(op, reach);
-  return mean_pool(x, std::move(windows), divisor_override);
+  return mean_call(x, std::move(windows), divisor_override);
 }
 
-QTensor adaptive_avg_pool(const QTensor& x, const std::vector<std::optional<int64_t>>& output_size) {
+QTensor avg_pool(const QTensor& x, const Sizes& kernel, const Sizes& stride, const Sizes& padding, bool ceil_mode,
+                 bool count_include_pad, std::optional<int64_t> divisor_override) {
+  return run(*avg_pool_call(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override), x);
+}
+
+PoolCallPtr adaptive_avg_pool_call(const QTensor& x, const std::vector<std::optional<int64_t>>& output_size) {
   const std::string op = checked_name("adaptive_avg_pool", x);
   const size_t axes = output_size.size();
   check_count(op, "output_size", axes, x);
@@ -162,13 +170,13 @@ QTensor adaptive_avg_pool(const QTensor& x, const std::vector<std::optional<int6
     const int64_t size = x.size(static_cast<int>(i) + 2), n = output_size[i].value_or(size);
     check(size >= 1, op, ": input: expected at least one cell per axis, got ", x.shape_text());
     check(n >= 1 && n <= (1 << 24), op, ": output_size: expected 1 to ", 1 << 24, ", got ", n);
-    auto& axis = windows.emplace_back();
-    for (int64_t j = 0; j < n; ++j) {
-      const int64_t start = j * size / n, end = ((j + 1) * size + n - 1) / n;
-      axis.push_back({start, end - start, end - start});
-    }
+    windows.push_back(adaptive_windows(size, n));
   }
-  return mean_pool(x, std::move(windows), std::nullopt);
+  return mean_call(x, std::move(windows), std::nullopt);
+}
+
+QTensor adaptive_avg_pool(const QTensor& x, const std::vector<std::optional<int64_t>>& output_size) {
+  return run(*adaptive_avg_pool_call(x, output_size), x);
 }
 
 }  // namespace octensor::ops

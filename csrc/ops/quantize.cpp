@@ -8,27 +8,38 @@
 #include "core/transpose.h"
 #include "isa/dispatch.h"
 #include "ops/checks.h"
+#include "ops/chunks.h"
+#include "ops/into.h"
 #include "ops/ops.h"
 
 namespace octensor::ops {
 namespace {
 
-constexpr int64_t kChunk = 1 << 15;  // elements per task
+// How channels lie in dense memory: runs of elements that share one channel's parameters.
+struct Runs {
+  int64_t n, channels, run;
+};
 
-// body(first, length, channel) over runs that share one channel's parameters, in memory order.
-template <class F>
-void for_runs(const Shape& shape, const QParams& q, F body) {
-  const int64_t n = count(shape);
-  if (n == 0) return;
-  int64_t channels = 1, run = n;
+Runs runs_of(int64_t n) { return {n, 1, n}; }
+
+Runs runs_of(const Shape& shape, const QParams& q) {
+  Runs runs = runs_of(count(shape));
   if (q.per_channel()) {
-    channels = shape[q.axis()];
-    run = 1;
-    for (size_t i = q.axis() + 1; i < shape.size(); ++i) run *= shape[i];
+    runs.channels = shape[q.axis()];
+    runs.run = 1;
+    for (size_t i = q.axis() + 1; i < shape.size(); ++i) runs.run *= shape[i];
   }
+  return runs;
+}
+
+// body(first, length, channel) over runs, in memory order.
+template <class F>
+void for_runs(const Runs& runs, F body) {
+  const auto [n, channels, run] = runs;
+  if (n == 0) return;
   const int64_t chunk = std::min(run, kChunk), chunks = (run + chunk - 1) / chunk;
   const int64_t total = n / run * chunks, batch = std::max<int64_t>(1, kChunk / chunk);
-  parallel_for((total + batch - 1) / batch, [&](int64_t task) {
+  parallel_for((total + batch - 1) / batch, [&, channels = channels, run = run](int64_t task) {
     for (int64_t i = task * batch; i < std::min(total, (task + 1) * batch); ++i) {
       const int64_t r = i / chunks, at = i % chunks * chunk;
       body(r * run + at, std::min(chunk, run - at), r % channels);
@@ -63,10 +74,10 @@ void dequantize_float_zero(const uint8_t* q, bool is_signed, int64_t n, float sc
     out[i] = (static_cast<float>(is_signed ? static_cast<int8_t>(q[i]) : int32_t{q[i]}) - zero_point) * scale;
 }
 
-void quantize_dense(const float* x, const Shape& shape, const QParams& q, uint8_t* out) {
+void quantize_dense(const float* x, const Runs& runs, const QParams& q, uint8_t* out) {
   const DTypeInfo& t = info(q.dtype());
   const KernelTable& table = kernel_table();
-  for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
+  for_runs(runs, [&](int64_t at, int64_t n, int64_t c) {
     const int32_t z = q.zero_points()[c];
     if (q.has_float_zero_points())
       quantize_float_zero(x + at, n, q.scales()[c], q.float_zero_points()[c], t, out + at);
@@ -78,9 +89,9 @@ void quantize_dense(const float* x, const Shape& shape, const QParams& q, uint8_
   });
 }
 
-void dequantize_dense(const uint8_t* codes, const Shape& shape, const QParams& q, float* out) {
+void dequantize_dense(const uint8_t* codes, const Runs& runs, const QParams& q, float* out) {
   const KernelTable& table = kernel_table();
-  for_runs(shape, q, [&](int64_t at, int64_t n, int64_t c) {
+  for_runs(runs, [&](int64_t at, int64_t n, int64_t c) {
     if (q.has_float_zero_points())
       dequantize_float_zero(codes + at, is_signed8(q.dtype()), n, q.scales()[c], q.float_zero_points()[c], out + at);
     else if (is_byte(q.dtype()))
@@ -124,68 +135,120 @@ void quantize_transposed(const float* x, const std::vector<CopyAxis>& plan, cons
 
 }  // namespace
 
+namespace {
+
+bool same_order(const Shape& shape, const Shape& a, const Shape& b) {
+  for (size_t i = 0; i < shape.size(); ++i)
+    if (shape[i] != 1 && a[i] != b[i]) return false;
+  return true;
+}
+
+}  // namespace
+
+bool quantizes_in_one_pass(const FloatView& x, const QParams& q, const Shape& out_strides) {
+  if (count(x.shape) == 0) return true;
+  if (q.per_channel())
+    return same_order(x.shape, x.strides, dense_strides(x.shape, Layout::contiguous)) &&
+           same_order(x.shape, x.strides, out_strides);
+  return same_order(x.shape, x.strides, out_strides) ||
+         (is_byte(q.dtype()) && is_transposition(copy_plan(x.strides, out_strides, x.shape)));
+}
+
+void quantize_into(const FloatView& x, const std::vector<CopyAxis>& plan, QTensor& out) {
+  const QParams& q = out.qparams();
+  if (q.per_channel())
+    quantize_dense(x.data, runs_of(x.shape, q), q, out.bytes());
+  else if (!is_transposition(plan))
+    quantize_dense(x.data, runs_of(out.numel()), q, out.bytes());
+  else if (out.numel() > 0)
+    quantize_transposed(x.data, plan, q, out.bytes());
+}
+
 QTensor quantize(const FloatView& x, QParamsPtr qparams, Layout layout) {
-  if (!qparams->per_channel() && x.strides == dense_strides(x.shape, layout)) {
-    QTensor out = QTensor::empty(x.shape, qparams, layout);
-    quantize_dense(x.data, {count(x.shape)}, *qparams, out.bytes());
+  const Shape strides = dense_strides(x.shape, layout);
+  if (quantizes_in_one_pass(x, *qparams, strides)) {
+    QTensor out = QTensor::empty(x.shape, std::move(qparams), layout);
+    quantize_into(x, copy_plan(x.strides, out.strides(), x.shape), out);
     return out;
   }
-  if (!qparams->per_channel() && is_byte(qparams->dtype()) && count(x.shape) > 0) {
-    QTensor out = QTensor::empty(x.shape, qparams, layout);
-    const std::vector<CopyAxis> plan = copy_plan(x.strides, out.strides(), x.shape);
-    if (is_transposition(plan)) {
-      quantize_transposed(x.data, plan, *qparams, out.bytes());
-      return out;
-    }
-  }
-  QTensor out = QTensor::empty(x.shape, qparams);
-  if (x.strides == out.strides()) {
-    quantize_dense(x.data, x.shape, *qparams, out.bytes());
-  } else {
-    const StoragePtr dense = allocate(out.numel() * sizeof(float));
-    copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, dense.get(), out.strides(), x.shape,
-                 sizeof(float));
-    quantize_dense(reinterpret_cast<const float*>(dense.get()), x.shape, *qparams, out.bytes());
-  }
+  QTensor out = QTensor::empty(x.shape, std::move(qparams));
+  const StoragePtr dense = allocate(out.numel() * sizeof(float));
+  copy_strided(reinterpret_cast<const uint8_t*>(x.data), x.strides, dense.get(), out.strides(), x.shape, sizeof(float));
+  quantize_into({reinterpret_cast<const float*>(dense.get()), x.shape, out.strides()}, {}, out);
   return out.to(layout);
 }
 
 void dequantize(const QTensor& x, float* out, const Shape& out_strides) {
   if (!x.qparams().per_channel() && x.strides() == out_strides)
-    return dequantize_dense(x.bytes(), {x.numel()}, x.qparams(), out);
+    return dequantize_dense(x.bytes(), runs_of(x.numel()), x.qparams(), out);
   const QTensor dense = x.to(Layout::contiguous);
-  if (out_strides == dense.strides()) return dequantize_dense(dense.bytes(), x.shape(), x.qparams(), out);
+  if (out_strides == dense.strides())
+    return dequantize_dense(dense.bytes(), runs_of(x.shape(), x.qparams()), x.qparams(), out);
   const StoragePtr values = allocate(x.numel() * sizeof(float));
-  dequantize_dense(dense.bytes(), x.shape(), x.qparams(), reinterpret_cast<float*>(values.get()));
+  dequantize_dense(dense.bytes(), runs_of(x.shape(), x.qparams()), x.qparams(), reinterpret_cast<float*>(values.get()));
   copy_strided(values.get(), dense.strides(), reinterpret_cast<uint8_t*>(out), out_strides, x.shape(), sizeof(float));
+}
+
+void lookup_into(const QTensor& x, const uint8_t* table, QTensor& out) {
+  const auto kernel = kernel_table().lookup;
+  for_chunks(out.numel(), out.bytes(), x.bytes() == out.bytes(),
+             [&](int64_t at, int64_t size, uint8_t* to) { kernel(table, x.bytes() + at, size, to); });
 }
 
 QTensor lookup(const QTensor& x, const uint8_t* table, QParamsPtr qparams) {
   check_activation("lookup", "input", x);
   check_output("lookup", *qparams);
   const Layout layout = layout_of(x);
-  const QTensor in = x.to(layout);
   QTensor out = QTensor::empty(x.shape(), std::move(qparams), layout);
-  const int64_t n = out.numel();
-  const KernelTable& kernels = kernel_table();
-  parallel_for((n + kChunk - 1) / kChunk, [&, from = in.bytes(), to = out.bytes()](int64_t task) {
-    const int64_t at = task * kChunk;
-    kernels.lookup(table, from + at, std::min(kChunk, n - at), to + at);
-  });
+  lookup_into(x.to(layout), table, out);
   return out;
+}
+
+// 256 possible inputs: the general formula once per code.
+CodeTable requantize_table(const QParams& from, const QParams& to) {
+  CodeTable codes, table;
+  std::array<float, 256> values;
+  for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
+  dequantize_dense(codes.data(), runs_of(256), from, values.data());
+  quantize_dense(values.data(), runs_of(256), to, table.data());
+  return table;
+}
+
+void map_strided(const std::vector<CopyAxis>& plan, const uint8_t* table, const uint8_t* from, uint8_t* out) {
+  const CopyAxis last = plan.empty() ? CopyAxis{1, 1, 1} : plan.back();
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < plan.size(); ++i) rows *= plan[i].size;
+  const auto kernel = kernel_table().lookup;
+  const int64_t some = std::max<int64_t>(1, kChunk / std::max<int64_t>(last.size, 1));
+  parallel_for((rows + some - 1) / some, [&](int64_t task) {
+    for (int64_t row = task * some; row < std::min(rows, (task + 1) * some); ++row) {
+      const uint8_t* x = from;
+      uint8_t* y = out;
+      int64_t index = row;
+      for (size_t i = plan.size(); i-- > 1; index /= plan[i - 1].size) {
+        x += index % plan[i - 1].size * plan[i - 1].src;
+        y += index % plan[i - 1].size * plan[i - 1].dst;
+      }
+      if (last.src == 1 && last.dst == 1)
+        kernel(table, x, last.size, y);
+      else
+        for (int64_t i = 0; i < last.size; ++i) y[i * last.dst] = table[x[i * last.src]];
+    }
+  });
+}
+
+void requantize_into(const QTensor& x, QTensor& out) {
+  if (out.numel() == 0) return;
+  if (x.qparams() == out.qparams())
+    return copy_strided(x.bytes(), x.strides(), out.bytes(), out.strides(), x.shape(), 1);
+  const CodeTable table = requantize_table(x.qparams(), out.qparams());
+  map_strided(copy_plan(x.strides(), out.strides(), x.shape()), table.data(), x.bytes(), out.bytes());
 }
 
 QTensor requantize(const QTensor& x, QParamsPtr qparams) {
   if (x.qparams() == *qparams) return x;
-  if (is_8bit(x.dtype()) && is_8bit(qparams->dtype()) && !x.qparams().per_channel() && !qparams->per_channel()) {
-    // 256 possible inputs: the general formula below once per code.
-    std::array<uint8_t, 256> codes, table;
-    std::array<float, 256> values;
-    for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(i);
-    dequantize_dense(codes.data(), {256}, x.qparams(), values.data());
-    quantize_dense(values.data(), {256}, *qparams, table.data());
-    return lookup(x, table.data(), std::move(qparams));
-  }
+  if (is_8bit(x.dtype()) && is_8bit(qparams->dtype()) && !x.qparams().per_channel() && !qparams->per_channel())
+    return lookup(x, requantize_table(x.qparams(), *qparams).data(), qparams);
   const StoragePtr values = allocate(x.numel() * sizeof(float));
   const Shape strides = dense_strides(x.shape(), Layout::contiguous);
   dequantize(x, reinterpret_cast<float*>(values.get()), strides);

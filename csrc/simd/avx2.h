@@ -55,6 +55,31 @@ struct Avx2 {
   static F32 fmin(F32 x, F32 y) { return _mm256_min_ps(x, y); }
   static F32 fmax(F32 x, F32 y) { return _mm256_max_ps(x, y); }
   static F32 nan_to_zero(F32 x) { return _mm256_and_ps(x, _mm256_cmp_ps(x, x, _CMP_ORD_Q)); }
+  static F32 fsub(F32 x, F32 y) { return _mm256_sub_ps(x, y); }
+  static F32 fsqrt(F32 x) { return _mm256_sqrt_ps(x); }
+  static F32 ffma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }
+  static F32 where_greater(F32 x, F32 y, F32 a, F32 b) {
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, y, _CMP_GT_OQ));
+  }
+  static F32 where_number(F32 x, F32 a, F32 b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, x, _CMP_ORD_Q)); }
+  static I32 bits(F32 x) { return _mm256_castps_si256(x); }
+  static F32 from_bits(I32 x) { return _mm256_castsi256_ps(x); }
+  static void transposed(const float* p, int64_t stride, F32 (&rows)[kLanes]) {
+    // Halves of rows i and i + 4 side by side: two 4 x 4 transpositions in each register.
+    const auto halves = [&](int i, int k) {
+      return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + i * stride + k)),
+                                  _mm_loadu_ps(p + (i + 4) * stride + k), 1);
+    };
+    for (int k = 0; k < kLanes; k += 4) {
+      const F32 a = halves(0, k), b = halves(1, k), c = halves(2, k), d = halves(3, k);
+      const F32 ab = _mm256_unpacklo_ps(a, b), cd = _mm256_unpacklo_ps(c, d);
+      const F32 ab2 = _mm256_unpackhi_ps(a, b), cd2 = _mm256_unpackhi_ps(c, d);
+      rows[k] = _mm256_shuffle_ps(ab, cd, 0x44);
+      rows[k + 1] = _mm256_shuffle_ps(ab, cd, 0xEE);
+      rows[k + 2] = _mm256_shuffle_ps(ab2, cd2, 0x44);
+      rows[k + 3] = _mm256_shuffle_ps(ab2, cd2, 0xEE);
+    }
+  }
   static F32 to_float(I32 x) { return _mm256_cvtepi32_ps(x); }
   static I32 round(F32 x) { return _mm256_cvtps_epi32(x); }
 

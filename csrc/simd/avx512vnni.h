@@ -50,6 +50,35 @@ struct Avx512Vnni {
   static F32 fmin(F32 x, F32 y) { return _mm512_min_ps(x, y); }
   static F32 fmax(F32 x, F32 y) { return _mm512_max_ps(x, y); }
   static F32 nan_to_zero(F32 x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x); }
+  static F32 fsub(F32 x, F32 y) { return _mm512_sub_ps(x, y); }
+  static F32 fsqrt(F32 x) { return _mm512_sqrt_ps(x); }
+  static F32 ffma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }
+  static F32 where_greater(F32 x, F32 y, F32 a, F32 b) {
+    return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ), a);
+  }
+  static F32 where_number(F32 x, F32 a, F32 b) {
+    return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), a);
+  }
+  static I32 bits(F32 x) { return _mm512_castps_si512(x); }
+  static F32 from_bits(I32 x) { return _mm512_castsi512_ps(x); }
+  static void transposed(const float* p, int64_t stride, F32 (&rows)[kLanes]) {
+    // Quarters of rows i, i + 4, i + 8, i + 12 side by side: four 4 x 4 transpositions in each register.
+    const auto quarters = [&](int i, int k) {
+      const auto quarter = [&](int at) { return _mm_loadu_ps(p + (i + at) * stride + k); };
+      const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(quarter(0)), quarter(4), 1);
+      const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(quarter(8)), quarter(12), 1);
+      return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+    };
+    for (int k = 0; k < kLanes; k += 4) {
+      const F32 a = quarters(0, k), b = quarters(1, k), c = quarters(2, k), d = quarters(3, k);
+      const F32 ab = _mm512_unpacklo_ps(a, b), cd = _mm512_unpacklo_ps(c, d);
+      const F32 ab2 = _mm512_unpackhi_ps(a, b), cd2 = _mm512_unpackhi_ps(c, d);
+      rows[k] = _mm512_shuffle_ps(ab, cd, 0x44);
+      rows[k + 1] = _mm512_shuffle_ps(ab, cd, 0xEE);
+      rows[k + 2] = _mm512_shuffle_ps(ab2, cd2, 0x44);
+      rows[k + 3] = _mm512_shuffle_ps(ab2, cd2, 0xEE);
+    }
+  }
   static F32 to_float(I32 x) { return _mm512_cvtepi32_ps(x); }
   static I32 round(F32 x) { return _mm512_cvtps_epi32(x); }
   static F32 pow2(I32 n) {

@@ -55,6 +55,33 @@ struct Neon {
   static F32 fmin(F32 x, F32 y) { return {{vminq_f32(x.val[0], y.val[0]), vminq_f32(x.val[1], y.val[1])}}; }
   static F32 fmax(F32 x, F32 y) { return {{vmaxq_f32(x.val[0], y.val[0]), vmaxq_f32(x.val[1], y.val[1])}}; }
   static F32 nan_to_zero(F32 x) { return {{number(x.val[0]), number(x.val[1])}}; }
+  static F32 fsub(F32 x, F32 y) { return {{vsubq_f32(x.val[0], y.val[0]), vsubq_f32(x.val[1], y.val[1])}}; }
+  static F32 fsqrt(F32 x) { return {{vsqrtq_f32(x.val[0]), vsqrtq_f32(x.val[1])}}; }
+  static F32 ffma(F32 a, F32 b, F32 c) {
+    return {{vfmaq_f32(c.val[0], a.val[0], b.val[0]), vfmaq_f32(c.val[1], a.val[1], b.val[1])}};
+  }
+  static F32 where_greater(F32 x, F32 y, F32 a, F32 b) {
+    return {{vbslq_f32(vcgtq_f32(x.val[0], y.val[0]), a.val[0], b.val[0]),
+             vbslq_f32(vcgtq_f32(x.val[1], y.val[1]), a.val[1], b.val[1])}};
+  }
+  static F32 where_number(F32 x, F32 a, F32 b) {
+    return {{vbslq_f32(vceqq_f32(x.val[0], x.val[0]), a.val[0], b.val[0]),
+             vbslq_f32(vceqq_f32(x.val[1], x.val[1]), a.val[1], b.val[1])}};
+  }
+  static I32 bits(F32 x) { return {{vreinterpretq_s32_f32(x.val[0]), vreinterpretq_s32_f32(x.val[1])}}; }
+  static F32 from_bits(I32 x) { return {{vreinterpretq_f32_s32(x.val[0]), vreinterpretq_f32_s32(x.val[1])}}; }
+  static void transposed(const float* p, int64_t stride, F32 (&rows)[kLanes]) {
+    for (int i = 0; i < kLanes; i += 4)
+      for (int k = 0; k < kLanes; k += 4) {
+        const float* at = p + i * stride + k;
+        const float32x4x2_t ab = vtrnq_f32(vld1q_f32(at), vld1q_f32(at + stride));
+        const float32x4x2_t cd = vtrnq_f32(vld1q_f32(at + 2 * stride), vld1q_f32(at + 3 * stride));
+        for (int t = 0; t < 2; ++t) {
+          rows[k + t].val[i / 4] = vcombine_f32(vget_low_f32(ab.val[t]), vget_low_f32(cd.val[t]));
+          rows[k + 2 + t].val[i / 4] = vcombine_f32(vget_high_f32(ab.val[t]), vget_high_f32(cd.val[t]));
+        }
+      }
+  }
   static F32 to_float(I32 x) { return {{vcvtq_f32_s32(x.val[0]), vcvtq_f32_s32(x.val[1])}}; }
   static I32 round(F32 x) { return {{vcvtnq_s32_f32(x.val[0]), vcvtnq_s32_f32(x.val[1])}}; }
 

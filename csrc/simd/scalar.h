@@ -27,6 +27,10 @@
 //   store_two           16 codes twice, each max(sum + shift, 0) + base modulo 256, from sums of at most 255 - shift in
 //                       the order of Taps::zip; Finish{shift, base} are int16 and a byte
 //   nan_to_zero, fmin, fmax   the latter two may return either operand where one is NaN
+//   ffma(a, b, c)       a * b + c, rounded once
+//   where_greater(x, y, a, b), where_number(x, a, b)   a where x > y, or where x is no NaN, else b
+//   bits, from_bits     a float's bits as int32, and back
+//   transposed(p, stride, rows)  rows[k][i] = p[i * stride + k], kLanes of each
 //   pow2                2 to the power of an integer in [-126, 127]
 //   round               nearest int32, ties to even; the argument is inside int32
 //   fixed               nearest int32 for any argument; where there is none, a number whose low 16 bits are 0, or
@@ -44,7 +48,7 @@
 //   narrow_fixed(a, b, c, d, limit, near)  the same of the high halves, without z; sets near where any low half,
 //                       unsigned, is below limit
 //   lookup(table, x)    table[x]: 256 bytes, x unsigned
-// Float operations round once each; nothing but `roughly` fuses a multiplication with an addition.
+// Float operations round once each; nothing but `ffma` and `roughly` fuses a multiplication with an addition.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -114,6 +118,34 @@ struct Scalar {
   }
   static F32 nan_to_zero(F32 x) {
     return lanes<F32>([&](int i) { return x.v[i] == x.v[i] ? x.v[i] : 0.0f; });
+  }
+  static F32 fsub(F32 x, F32 y) {
+    return lanes<F32>([&](int i) { return x.v[i] - y.v[i]; });
+  }
+  static F32 fsqrt(F32 x) {
+    return lanes<F32>([&](int i) { return __builtin_sqrtf(x.v[i]); });
+  }
+  static F32 ffma(F32 a, F32 b, F32 c) {
+    return lanes<F32>([&](int i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
+  }
+  static F32 where_greater(F32 x, F32 y, F32 a, F32 b) {
+    return lanes<F32>([&](int i) { return x.v[i] > y.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F32 where_number(F32 x, F32 a, F32 b) {
+    return lanes<F32>([&](int i) { return x.v[i] == x.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static I32 bits(F32 x) {
+    I32 out;
+    std::memcpy(out.v, x.v, sizeof out.v);
+    return out;
+  }
+  static F32 from_bits(I32 x) {
+    F32 out;
+    std::memcpy(out.v, x.v, sizeof out.v);
+    return out;
+  }
+  static void transposed(const float* p, int64_t stride, F32 (&rows)[kLanes]) {
+    for (int k = 0; k < kLanes; ++k) rows[k] = lanes<F32>([&](int i) { return p[i * stride + k]; });
   }
   static F32 to_float(I32 x) {
     return lanes<F32>([&](int i) { return static_cast<float>(x.v[i]); });

@@ -5,6 +5,7 @@ The names follow PyTorch's, so that `import octensor as torch` runs the examples
 * `nn`, `nn.functional`, `optim`: a float model and how to train it;
 * `quantization`: observe it, convert it, compare it with what it was;
 * `fx`: models as graphs, to rewrite, quantize and compile;
+* `compile`: a converted model as one planned program that runs without Python;
 * `quantize_per_tensor`, `QTensor`, `ops.quantized`: quantized tensors by hand;
 * `backends.cpu`: instruction sets and threads.
 """
@@ -103,6 +104,7 @@ from .tensor import Tensor
 
 if TYPE_CHECKING:
     from . import ao, backends, fx, nn, optim, quantization
+    from .program import CompileError, Program, compile
 
     __version__: str
 
@@ -212,6 +214,10 @@ __all__ = [
     "set_rng_state",
     "get_num_threads",
     "set_num_threads",
+    # programs
+    "CompileError",
+    "Program",
+    "compile",
     # packages
     "ao",
     "backends",
@@ -234,6 +240,7 @@ per_channel_symmetric = qscheme.per_channel_symmetric
 per_channel_affine_float_qparams = qscheme.per_channel_affine_float_qparams
 
 # Loaded on first use, to keep `import octensor` short.
+_COMPILE = ("CompileError", "Program", "compile")
 _LAZY = ("ao", "backends", "fx", "nn", "optim", "quantization")
 # Functions whose home is a package that is loaded on first use.
 _FAKE_QUANTIZE = (
@@ -250,6 +257,8 @@ _FAKE_QUANTIZE = (
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f"{__name__}.{name}")
+    if name in _COMPILE:
+        return getattr(import_module(f"{__name__}.program"), name)
     if name in _FAKE_QUANTIZE:
         return getattr(import_module(f"{__name__}.quantization.fake_ops"), name)
     if name == "__version__":  # looked up in the installed distribution: reading it takes longer than the rest
@@ -258,7 +267,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_COMPILE})
 
 
 def is_tensor(obj: Any) -> Any:

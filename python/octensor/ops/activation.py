@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import _C
 from .._C import QParams
 from .arguments import number
 from .codes import write
+from .float32 import on_float32, unary
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -26,6 +28,7 @@ def _away(rng: np.random.Generator, *corners: float) -> np.ndarray:
     return x
 
 
+@unary("relu")
 def _relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
@@ -62,6 +65,11 @@ def relu(input: Any) -> Any:
     return apply(RELU, input)
 
 
+def _limited(x: Any, low: float | None, high: float | None) -> Any:
+    return _C.float_unary("clamp", x, -np.inf if low is None else low, np.inf if high is None else high)
+
+
+@on_float32(lambda x, min=None, max=None: _limited(x, min, max))
 def _clamp(x: Any, min: float | None = None, max: float | None = None) -> Any:
     x = x if min is None else np.maximum(x, min)
     return x if max is None else np.minimum(x, max)
@@ -108,6 +116,7 @@ def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any
     return apply(CLAMP, input, min=low, max=high)
 
 
+@on_float32(lambda x, min_val=-1.0, max_val=1.0: _limited(x, min_val, max_val))
 def _hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
     return np.minimum(np.maximum(x, min_val), max_val)
 
@@ -143,6 +152,7 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     return apply(HARDTANH, input, min_val=min_val, max_val=max_val)
 
 
+@on_float32(lambda x: _limited(x, 0, 6))
 def _relu6(x: Any) -> Any:
     return np.minimum(np.maximum(x, 0), 6)
 
@@ -171,6 +181,7 @@ def relu6(input: Any, inplace: bool = False) -> Any:
     return apply(RELU6, input)
 
 
+@on_float32(lambda x, negative_slope=0.01: _C.float_unary("leaky_relu", x, negative_slope))
 def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     return np.where(x > 0, x, x * negative_slope)
 
@@ -246,6 +257,7 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
     return apply(THRESHOLD, input, threshold=float(limit), value=float(below))
 
 
+@unary("sigmoid")
 def _sigmoid(x: Any) -> Any:
     small = np.exp(-np.abs(x))  # never overflows
     return np.where(x >= 0, 1, small) / (1 + small)
@@ -281,6 +293,7 @@ def sigmoid(input: Any, **given: Any) -> Any:
     return apply(SIGMOID, input, **given)
 
 
+@unary("hardsigmoid")
 def _hardsigmoid(x: Any) -> Any:
     return np.minimum(np.maximum(x + 3, 0), 6) / 6
 
@@ -321,7 +334,7 @@ def _tanh_qparams(dtype: Any) -> QParams:
 
 TANH = OpSpec(
     "tanh",
-    forward=np.tanh,
+    forward=unary("tanh")(np.tanh),
     backward=_tanh_back,
     samples=_smooth_samples,
     table=True,

@@ -18,6 +18,7 @@ from .._C import PackedConv, QParams, QTensor
 from ..arrays import as_array
 from .arguments import LAYOUTS, is_int, per_axis, rank
 from .correlation import Geometry, Sizes
+from .float32 import on_float32
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -34,6 +35,13 @@ def _bias_gradient(grad: np.ndarray) -> Any:
 # --- convolution ----------------------------------------------------------------------------------
 
 
+def _float32(
+    x: Any, weight: Any, bias: Any = None, *, stride: Any, padding: Any, dilation: Any, groups: int, **extra: Any
+) -> Any:
+    return _C.float_conv(x, weight, bias, stride, padding, dilation, groups, **extra)
+
+
+@on_float32(_float32)
 def _forward(x: Any, weight: Any, bias: Any = None, **attrs: Any) -> Any:
     return _with_bias(Geometry(x.shape, weight.shape, **attrs).correlate(x, weight), bias)
 
@@ -77,6 +85,7 @@ def _adjoint(x: Any, weight: Any, output_padding: Sizes, groups: int, **attrs: A
     return Geometry(shape, weight.shape, groups=groups, out=x.shape[2:], **attrs)
 
 
+@on_float32(_float32)
 def _transposed(x: Any, weight: Any, bias: Any = None, **attrs: Any) -> Any:
     return _with_bias(_adjoint(x, weight, **attrs).to_input(x, weight), bias)
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import _C
 from .activation import SIGMOID
 from .arguments import number, tensor
+from .float32 import on_float32, unary
 from .spec import Context, OpSpec, Sample, apply
 from .unary import ERF
 
@@ -44,6 +46,7 @@ def _curve(name: str, forward: Forward, slope: Forward, **attrs: Any) -> OpSpec:
 # --- exponential units ----------------------------------------------------------------------------
 
 
+@on_float32(lambda x, alpha=1.0, scale=1.0, input_scale=1.0: _C.float_unary("elu", x, alpha, scale, input_scale))
 def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     low = np.expm1(np.minimum(x, 0) * input_scale)
     return np.where(x > 0, x * scale, low * (alpha * scale))
@@ -111,6 +114,7 @@ def _sigmoid(x: Any) -> Any:
     return SIGMOID.forward(x)
 
 
+@unary("silu")
 def _silu(x: Any) -> Any:
     return x * _sigmoid(x)
 
@@ -129,6 +133,7 @@ def silu(input: Any, inplace: bool = False, **given: Any) -> Any:
     return apply(SILU, input, **given)
 
 
+@on_float32(lambda x, approximate="none": _C.float_unary("gelu_tanh" if approximate == "tanh" else "gelu", x))
 def _gelu(x: Any, approximate: str = "none") -> Any:
     if approximate == "tanh":
         return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
@@ -163,6 +168,7 @@ def gelu(input: Any, approximate: str = "none", **given: Any) -> Any:
     return apply(GELU, input, approximate=approximate, **given)
 
 
+@on_float32(lambda x, beta=1.0, threshold=20.0: _C.float_unary("softplus", x, beta, threshold))
 def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return np.where(x * beta > threshold, x, np.logaddexp(0, x * beta).astype(x.dtype) / beta)
 
@@ -186,6 +192,7 @@ def logsigmoid(input: Any) -> Any:
     return -softplus(-tensor("logsigmoid", input))
 
 
+@unary("mish")
 def _mish(x: Any) -> Any:
     return x * np.tanh(_softplus(x))
 
@@ -204,6 +211,7 @@ def mish(input: Any, inplace: bool = False, **given: Any) -> Any:
     return apply(MISH, input, **given)
 
 
+@unary("hardswish")
 def _hardswish(x: Any) -> Any:
     return x * np.minimum(np.maximum(x + 3, 0), 6) / 6
 

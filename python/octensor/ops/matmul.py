@@ -12,7 +12,24 @@ import numpy as np
 from .. import _C
 from .._C import QParams, QTensor
 from ..arrays import as_array
+from .float32 import on_float32
 from .spec import Context, OpSpec, Sample, apply
+
+
+def _matmul32(a: Any, b: Any) -> Any:
+    left = a[None] if a.ndim == 1 else a
+    right = b[:, None] if b.ndim == 1 else b
+    if min(left.ndim, right.ndim) < 2 or left.shape[-1] != right.shape[-2]:
+        return np.matmul(a, b)  # which says what is wrong
+    if right.ndim > 2 and left.shape[:-2] != right.shape[:-2]:
+        lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        left = np.broadcast_to(left, (*lead, *left.shape[-2:]))
+        right = np.broadcast_to(right, (*lead, *right.shape[-2:]))
+    out = _C.float_matmul(left, right)
+    out = out[..., 0] if b.ndim == 1 else out
+    if a.ndim > 1:
+        return out
+    return out[..., 0] if b.ndim == 1 else out[..., 0, :]
 
 
 def _matmul_back(ctx: Context, grad: np.ndarray) -> tuple[Any, ...]:
@@ -34,7 +51,7 @@ def _matmul_samples(rng: np.random.Generator) -> list[Sample]:
 
 MATMUL = OpSpec(
     "matmul",
-    forward=np.matmul,
+    forward=on_float32(_matmul32)(np.matmul),
     backward=_matmul_back,
     samples=_matmul_samples,
     method="matmul",
@@ -63,6 +80,7 @@ def bmm(input: Any, mat2: Any) -> Any:
     return matmul(input, mat2)
 
 
+@on_float32(lambda x, weight, bias=None: _C.float_linear(x, weight, bias))
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
     flat = x.reshape(-1, x.shape[-1]) @ weight.T
     if bias is not None:

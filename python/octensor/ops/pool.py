@@ -16,6 +16,7 @@ import numpy as np
 from .. import _C
 from .._C import QTensor
 from .arguments import LAYOUTS, is_int, per_axis, rank
+from .float32 import on_float32
 from .spec import Context, OpSpec, Sample, apply
 from .windows import Sizes, Windows, adaptive_windows, pool_arguments
 
@@ -35,9 +36,15 @@ def _cases(base: dict[str, Any], axes: int, values: Any) -> list[Sample]:
     ]
 
 
+# The order in which the kernels take their arguments.
+_MAX = ("kernel", "stride", "padding", "dilation", "ceil_mode")
+_AVG = ("kernel", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+
+
 # --- max_pool -------------------------------------------------------------------------------------
 
 
+@on_float32(lambda x, **attrs: _C.float_max_pool(x, *(attrs[name] for name in _MAX)))
 def _max(x: Any, **attrs: Any) -> Any:
     windows = Windows(x.shape, **attrs)
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
@@ -63,8 +70,7 @@ def _max_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
 
 
 def _max_q(x: QTensor, **attrs: Any) -> QTensor:
-    order = ("kernel", "stride", "padding", "dilation", "ceil_mode")
-    return _C.max_pool(x, *(attrs[name] for name in order))
+    return _C.max_pool(x, *(attrs[name] for name in _MAX))
 
 
 def _max_samples(axes: int) -> Any:
@@ -91,6 +97,7 @@ def _sums(windows: Windows, x: np.ndarray) -> np.ndarray:
     return out
 
 
+@on_float32(lambda x, **attrs: _C.float_avg_pool(x, *(attrs[name] for name in _AVG)))
 def _avg(x: Any, *, count_include_pad: bool, divisor_override: int | None, **attrs: Any) -> Any:
     windows = Windows(x.shape, **attrs)
     out: np.ndarray = _sums(windows, x) / windows.divisors(count_include_pad, divisor_override)
@@ -110,8 +117,7 @@ def _avg_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
 
 
 def _avg_q(x: QTensor, **attrs: Any) -> QTensor:
-    order = ("kernel", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-    return _C.avg_pool(x, *(attrs[name] for name in order))
+    return _C.avg_pool(x, *(attrs[name] for name in _AVG))
 
 
 def _avg_samples(axes: int) -> Any:
@@ -132,6 +138,7 @@ def _wanted(output_size: tuple[int | None, ...], size: Sizes) -> Sizes:
     return tuple(n if want is None else want for want, n in zip(output_size, size, strict=True))
 
 
+@on_float32(lambda x, output_size: _C.float_adaptive_avg_pool(x, _wanted(output_size, x.shape[2:])))
 def _adaptive(x: Any, output_size: tuple[int | None, ...]) -> Any:
     wanted = _wanted(output_size, x.shape[2:])
     over = tuple(range(2, x.ndim))

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _C
 from .._C import QTensor
 from ..arrays import array_of, as_array
 from ..tensor import Tensor
 from .arguments import axes, axis
 from .codes import centred, move_codes, rounded_mean
+from .float32 import on_float32, rows_of
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -38,6 +40,13 @@ def _spread(ctx: Context, reduced: np.ndarray) -> np.ndarray:
     return reduced if ctx.attrs["keepdim"] else np.expand_dims(reduced, ctx.attrs["dim"])
 
 
+def _row_sums(x: Any, dim: tuple[int, ...], keepdim: bool, mean: bool = False) -> Any:
+    rows = rows_of(x, dim)
+    sums = _C.float_sum(rows, rows.shape[-1] if mean else 1)
+    return np.expand_dims(sums, dim) if keepdim else sums
+
+
+@on_float32(_row_sums)
 def _sum(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
     return np.sum(x, axis=dim, keepdims=keepdim)
 
@@ -55,6 +64,7 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     return apply(SUM, input, dim=axes("sum", dim, len(input.shape)), keepdim=keepdim)
 
 
+@on_float32(lambda x, dim, keepdim: _row_sums(x, dim, keepdim, mean=True))
 def _mean(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
     return np.mean(x, axis=dim, keepdims=keepdim)
 

@@ -16,6 +16,7 @@ then y is quantized. The zero point of x has no influence: it shifts q and mean 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from .._C import QParams, QTensor
 from ..arrays import as_array
 from .arguments import is_int
 from .codes import byte_codes
+from .float32 import on_float32
 from .norm import batch_norm, move_statistics
 from .spec import Context, OpSpec, Sample, apply
 
@@ -46,6 +48,16 @@ def _affine(values: Any, ndim: int, channels: bool) -> Any:
     return np.reshape(values, (-1,) + (1,) * (ndim - 2)) if channels else values
 
 
+def _float32(x: Any, weight: Any, bias: Any, *, rows: int, eps: float, channels: bool) -> np.ndarray:
+    if not x.size:
+        return np.empty_like(x)
+    flat = x.reshape(rows, -1)
+    groups, run = (rows // x.shape[0], math.prod(x.shape[2:])) if channels else (1, 1)
+    affine = [None if v is None else v.reshape(-1) for v in (weight, bias)]
+    return _C.float_norm(flat, *affine, eps, groups=groups, run=run).reshape(x.shape)
+
+
+@on_float32(_float32)
 def _forward(x: Any, weight: Any, bias: Any, *, rows: int, eps: float, channels: bool) -> np.ndarray:
     out = _standard(x, rows, eps)[0].reshape(x.shape)
     if weight is not None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import _C
 from .arguments import axis
+from .float32 import on_float32
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -18,6 +20,13 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
     return [((x,), {"dim": 1}), ((x,), {"dim": 2})]
 
 
+def _rows(x: Any, dim: int, log: bool) -> np.ndarray:
+    if dim == x.ndim - 1:
+        return _C.float_softmax(x, log)
+    return np.moveaxis(_C.float_softmax(np.moveaxis(x, dim, -1), log), -1, dim)
+
+
+@on_float32(lambda x, dim: _rows(x, dim, log=False))
 def _softmax(x: Any, dim: int) -> np.ndarray:
     e = np.exp(x - x.max(axis=dim, keepdims=True))
     e /= e.sum(axis=dim, keepdims=True)
@@ -38,6 +47,7 @@ def softmax(input: Any, dim: int = -1) -> Any:
     return apply(SOFTMAX, input, dim=axis("softmax", dim, len(input.shape)))
 
 
+@on_float32(lambda x, dim: _rows(x, dim, log=True))
 def _log_softmax(x: Any, dim: int) -> np.ndarray:
     shifted = x - x.max(axis=dim, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .float32 import unary
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -48,7 +49,7 @@ def _exp_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
     return (grad * ctx.out,)
 
 
-EXP = OpSpec("exp", forward=np.exp, backward=_exp_back, samples=_any_samples, method="exp")
+EXP = OpSpec("exp", forward=unary("exp")(np.exp), backward=_exp_back, samples=_any_samples, method="exp")
 
 
 @EXP.public
@@ -61,7 +62,7 @@ def _log_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
     return (grad / ctx.arrays[0],)
 
 
-LOG = OpSpec("log", forward=np.log, backward=_log_back, samples=_positive_samples, method="log")
+LOG = OpSpec("log", forward=unary("log")(np.log), backward=_log_back, samples=_positive_samples, method="log")
 
 
 @LOG.public
@@ -73,6 +74,7 @@ def log(input: Any) -> Any:
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
+@unary("erf")
 def _erf_forward(x: Any) -> Any:
     return _erf(x).astype(x.dtype)
 

@@ -14,6 +14,7 @@ from ... import _C
 from ..._C import PackedInt4Linear, PackedWeightOnly, QTensor
 from ...arrays import as_array
 from ...tensor import Tensor
+from ..exact import exact
 from ..int4 import Int4Weight
 from .checks import quantized
 
@@ -26,6 +27,18 @@ __all__ = [
     "linear_weight_only",
     "linear_relu_weight_only",
 ]
+
+
+@exact("linear_int4")
+def LINEAR_INT4(x: Any, packed: PackedInt4Linear, *, relu: bool = False) -> Tensor:
+    """Return x Wᵀ + b of floats, each row quantized over its own range, with a 4-bit weight."""
+    return Tensor._wrap(_C.linear_int4(as_array(x), packed, relu=relu))
+
+
+@exact("linear_packed_weight_only")
+def LINEAR_PACKED_WEIGHT_ONLY(x: Any, packed: PackedWeightOnly | PackedInt4Linear, *, relu: bool = False) -> Tensor:
+    """Return x Wᵀ + b in float, with the real values of a packed weight, in the kernels' order of sums."""
+    return Tensor._wrap(_C.linear_weight_only(as_array(x), packed, relu=relu))
 
 
 def _input(op: str, x: Any) -> np.ndarray:
@@ -49,7 +62,8 @@ def _dynamic(op: str, x: Any, packed: Any, relu: bool) -> Tensor:
         raise TypeError(
             f"quantized.{op}: packed: expected what linear_prepack_int4 returns, got {type(packed).__name__}"
         )
-    return Tensor._wrap(_C.linear_int4(_input(op, x), packed, relu=relu))
+    result: Tensor = LINEAR_INT4(_input(op, x), packed, relu=relu)
+    return result
 
 
 def linear_dynamic_int4(x: Any, packed: PackedInt4Linear) -> Tensor:
@@ -74,7 +88,8 @@ def _weight_only(op: str, x: Any, packed: Any, relu: bool) -> Tensor:
             f"quantized.{op}: packed: expected what linear_prepack_weight_only or linear_prepack_int4 returns, got "
             f"{type(packed).__name__}"
         )
-    return Tensor._wrap(_C.linear_weight_only(_input(op, x), packed, relu=relu))
+    result: Tensor = LINEAR_PACKED_WEIGHT_ONLY(_input(op, x), packed, relu=relu)
+    return result
 
 
 def linear_weight_only(x: Any, packed: PackedWeightOnly | PackedInt4Linear) -> Tensor:

@@ -1,0 +1,86 @@
+// The index of all steps: each function gives the planning function of one (program/step.h).
+//
+// A step does what the op of that name does (ops/ops.h), to the byte; its errors are the op's.
+#pragma once
+#include "kernels/recurrent_cell.h"
+#include "ops/float_conv.h"
+#include "ops/float_linear.h"
+#include "ops/float_math.h"
+#include "ops/float_pool.h"
+#include "ops/into.h"
+#include "ops/weight_only.h"
+#include "program/step.h"
+
+namespace octensor::program {
+
+template <class T>
+using Shared = std::shared_ptr<const T>;
+
+// Between reals and codes (steps_codes.cpp).
+PlanStep quantize_step(QParamsPtr qparams, bool channels_last);
+PlanStep dequantize_step();
+PlanStep requantize_step(QParamsPtr qparams);
+PlanStep lookup_step(const ops::CodeTable& table, QParamsPtr qparams);
+PlanStep binary_step(ops::Binary which, QParamsPtr qparams, bool relu);
+
+// Layers on codes (steps_layers.cpp).
+PlanStep conv_step(Shared<PackedConv> w, QParamsPtr qparams, bool relu);
+PlanStep linear_step(Shared<PackedLinear> w, QParamsPtr qparams, bool relu);
+PlanStep max_pool_step(ops::Sizes kernel, ops::Sizes stride, ops::Sizes padding, ops::Sizes dilation, bool ceil_mode);
+PlanStep avg_pool_step(ops::Sizes kernel, ops::Sizes stride, ops::Sizes padding, bool ceil_mode, bool count_include_pad,
+                       std::optional<int64_t> divisor_override);
+PlanStep adaptive_avg_pool_step(std::vector<std::optional<int64_t>> output_size);
+
+// Layers on floats whose weights are quantized (steps_dynamic.cpp).
+PlanStep linear_dynamic_step(Shared<PackedLinear> w, ops::DynamicLinear how);
+PlanStep linear_int4_step(Shared<PackedInt4Linear> w, bool relu);
+PlanStep linear_weight_only_step(Shared<PackedWeightOnly> w, bool relu);
+PlanStep linear_weight_only_step(Shared<PackedInt4Linear> w, bool relu);
+
+// Recurrent layers over whole sequences and rows of tables (steps_sequences.cpp). `sizes` as ops/recurrent.h has them;
+// inputs x, h and an LSTM's c; outputs h after every step, then the state.
+PlanStep recurrent_step(RecurrentCell cell, Shared<PackedLinear> w_ih, Shared<PackedLinear> w_hh,
+                        std::vector<Size> sizes, bool backward, bool reduce_range);
+PlanStep embedding_step();  // inputs table and indices
+PlanStep cast_step();       // int32 to int64
+
+// Float layers (steps_float.cpp, steps_float_layers.cpp).
+PlanStep float_unary_step(const std::string& name, FloatParameters parameters);
+PlanStep float_binary_step(FloatBinary op, bool relu);
+PlanStep float_softmax_step(bool log);
+PlanStep float_sum_step(int axes, bool mean);  // over the last axes
+struct FloatNormStep {
+  float eps;
+  int64_t row, groups, run;  // elements of a row; ops/float_math.h
+  std::vector<float> weight, bias;
+};
+PlanStep float_norm_step(FloatNormStep norm);
+PlanStep float_linear_step(Shared<PackedFloat> w, bool relu);
+PlanStep float_matmul_step();
+struct FloatConvStep {
+  Shared<PackedFloatConv> w;
+  FloatConvSpec spec;
+  FloatWalk::Triple kernel;
+  int64_t channels, outputs;
+  bool relu;
+};
+PlanStep float_conv_step(FloatConvStep conv);
+// The windows of an axis of this size.
+using MakeWindows = std::function<std::vector<PoolWindow>(size_t axis, int64_t size)>;
+PlanStep float_pool_step(FloatReduce reduce, size_t axes, MakeWindows windows, std::vector<int64_t> dilation,
+                         std::optional<float> divisor);
+
+// Movement, of values of every kind (steps_views.cpp).
+struct Cut {  // of one axis: a range, one index (the axis goes), or a new axis
+  enum Kind : uint8_t { range, index, insert } kind;
+  std::optional<Size> start, stop;
+  int64_t step;
+};
+PlanStep reshape_step(std::vector<Size> shape);  // one size may be -1
+PlanStep permute_step(std::vector<int> axes);
+PlanStep expand_step(std::vector<Size> shape);
+PlanStep cut_step(std::vector<Cut> cuts);
+PlanStep contiguous_step(Layout layout);
+PlanStep cat_step(int64_t axis, QParamsPtr qparams);  // no parameters: of floats or integers
+
+}  // namespace octensor::program

@@ -1,0 +1,164 @@
+"""Rules that make a program shorter and keep every byte of its results. Each looks for one pattern in a `Draft`.
+
+================== ==================================================================================================
+merge_tables       table after table is one table; quantize after dequantize is one
+fuse_relu          a ReLU after a layer or sum that nobody else reads is that one's lower bound: both clamp codes at the
+                   zero point
+drop_identity      what changes nothing is its input
+merge_duplicates   what is computed twice from the same values is computed once
+drop_dead          what nobody reads is not computed
+================== ==================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from .._C import QParams, QTensor
+from .ir import WHOLE, Draft, Instruction, Value
+
+Rule = Callable[[Draft], bool]
+
+
+def _codes(qparams: QParams) -> QTensor:
+    """Return a tensor of all 256 codes, in the order of their bytes."""
+    return QTensor.from_numpy(np.arange(256, dtype=np.uint8).view(qparams.dtype.numpy), qparams)
+
+
+def _bytes(x: QTensor) -> np.ndarray:
+    return np.ascontiguousarray(x.int_repr()).view(np.uint8)
+
+
+def _is_byte(qparams: QParams | None) -> bool:
+    return qparams is not None and not qparams.is_per_channel and qparams.dtype.itemsize == 1
+
+
+def _table_of(instruction: Instruction) -> np.ndarray | None:
+    """Return what an instruction does to each code, if it is a table or a requantization."""
+    if instruction.name == "lookup":
+        table: np.ndarray = instruction.attrs["table"]
+        return table
+    source = instruction.inputs[0].qparams if instruction.inputs else None
+    if instruction.name == "requantize" and source is not None and _is_byte(source):
+        return _bytes(_C.requantize(_codes(source), instruction.attrs["qparams"]))
+    return None
+
+
+def merge_tables(draft: Draft) -> bool:
+    """Make one table of two, and of a quantization of what was dequantized."""
+    changed = False
+    for step in draft.instructions:
+        before = step.inputs[0].producer if step.inputs else None
+        if before is None:
+            continue
+        if step.name == "quantize" and before.name == "dequantize":
+            source = before.inputs[0].qparams
+            if source is not None and _is_byte(source) and _is_byte(step.attrs["qparams"]):
+                step.attrs = {"table": _bytes(_C.requantize(_codes(source), step.attrs["qparams"])), **step.attrs}
+                step.attrs.pop("channels_last")
+                step.name, step.inputs = "lookup", [before.inputs[0]]
+                changed = True
+            continue
+        second = _table_of(step)
+        first = None if second is None else _table_of(before)
+        if first is not None and second is not None:
+            step.attrs = {"table": second[first], "qparams": step.attrs["qparams"]}
+            step.name, step.inputs = "lookup", [before.inputs[0]]
+            changed = True
+    return changed
+
+
+def fuse_relu(draft: Draft) -> bool:
+    """Give a ReLU to the layer before it."""
+    users = draft.users()
+    for step in draft.instructions:
+        before = step.inputs[0].producer if step.inputs else None
+        if step.name != "lookup" or before is None or "relu" not in before.attrs or len(users[step.inputs[0]]) > 1:
+            continue
+        qparams = before.attrs.get("qparams")
+        if qparams is None or qparams != step.attrs["qparams"]:
+            continue
+        codes = np.asarray(_codes(qparams).int_repr()).astype(np.int64)
+        clamped = np.maximum(codes, qparams.zero_point).astype(qparams.dtype.numpy).view(np.uint8)
+        if np.array_equal(step.attrs["table"], clamped):
+            before.attrs["relu"] = True
+            draft.replace(step.output, before.output)
+            draft.instructions.remove(step)
+            return True
+    return False
+
+
+def drop_identity(draft: Draft) -> bool:
+    """Let what changes nothing be its input."""
+    for step in draft.instructions:
+        if not step.inputs:
+            continue
+        x = step.inputs[0]
+        same = step.name == "requantize" and x.qparams == step.attrs["qparams"]
+        if step.name == "lookup":
+            same = x.qparams == step.attrs["qparams"] and np.array_equal(step.attrs["table"], np.arange(256))
+        elif step.name == "permute":
+            same = step.attrs["dims"] == sorted(step.attrs["dims"])
+        elif step.name == "cut":
+            same = all(i == WHOLE for i in step.attrs["index"])
+        elif step.name == "cat":
+            same = len(step.inputs) == 1 and x.qparams == step.attrs["qparams"]
+        if same:
+            draft.replace(step.output, x)
+            draft.instructions.remove(step)
+            return True
+    return False
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(part) for part in value)
+    return value if isinstance(value, (int, float, str, bool, QParams, type(None))) else id(value)
+
+
+def merge_duplicates(draft: Draft) -> bool:
+    """Compute once what is computed twice."""
+    seen: dict[Any, Instruction] = {}
+    for step in draft.instructions:
+        inputs = tuple(id(v.constant) if v.constant is not None else id(v) for v in step.inputs)
+        key = (step.name, inputs, tuple((name, _frozen(v)) for name, v in step.attrs.items()))
+        first = seen.setdefault(key, step)
+        if first is not step:
+            for old, new in zip(step.outputs, first.outputs, strict=True):
+                draft.replace(old, new)
+            draft.instructions.remove(step)
+            return True
+    return False
+
+
+def drop_dead(draft: Draft) -> bool:
+    """Drop what nobody reads."""
+    needed: set[Value] = set(draft.outputs)
+    kept: list[Instruction] = []
+    for step in reversed(draft.instructions):
+        if any(value in needed for value in step.outputs):
+            needed.update(step.inputs)
+            kept.append(step)
+    changed = len(kept) < len(draft.instructions)
+    draft.instructions = kept[::-1]
+    return changed
+
+
+RULES: tuple[Rule, ...] = (drop_dead, drop_identity, merge_duplicates, merge_tables, fuse_relu)
+
+
+def fuse(draft: Draft) -> dict[str, int]:
+    """Apply all rules until none fires; return how often each did."""
+    fired: dict[str, int] = {}
+    while True:
+        changed = [rule for rule in RULES if rule(draft)]
+        if not changed:
+            return fired
+        for rule in changed:
+            fired[rule.__name__] = fired.get(rule.__name__, 0) + 1

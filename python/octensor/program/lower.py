@@ -1,0 +1,188 @@
+"""From a recorded graph to instructions: every op has a row in `ROWS`, a function that adds its instructions.
+
+A row is called with a `Site` (where it stands, and how to add), the op's tensors (`Value`s and None) and its attributes,
+and returns a `Value` or a tuple of them. It raises `Unsupported` for what it does not cover.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .._C import QTensor
+from ..graph.graph_module import GraphModule
+from ..graph.meta import TensorMeta, meta_of
+from ..graph.node import Node
+from ..ops.spec import OpSpec
+from ..tensor import Tensor
+from .batch import BoundToBatch, fetch
+from .ir import Draft, Instruction, Value, has_batch
+
+Row = Callable[..., Any]
+ROWS: dict[str, Row] = {}
+#: Rows that understand attributes which follow from the batch.
+BATCHED: set[str] = set()
+
+
+class Unsupported(Exception):
+    """A row does not cover what it was asked for; the text says what and what to do."""
+
+
+class CompileError(ValueError):
+    """A model holds what programs have no steps for; the text lists all of it, with module paths and what to do."""
+
+
+def row(*names: str, batched: bool = False) -> Callable[[Row], Row]:
+    """Decorate the function that lowers the ops of these names."""
+
+    def register(function: Row) -> Row:
+        for name in names:
+            ROWS[name] = function
+            if batched:
+                BATCHED.add(name)
+        return function
+
+    return register
+
+
+class Site:
+    """Where an op stands in the model, and the draft that its instructions go to."""
+
+    def __init__(self, draft: Draft, spec: Any, path: str, meta: Any) -> None:
+        self.draft = draft
+        self.spec = spec
+        self.path = path
+        self.meta = meta  # of the op's result
+
+    def add(self, step: str, inputs: list[Value], meta: Any, **attrs: Any) -> Value:
+        """Add an instruction with one output."""
+        return self.add_many(step, inputs, [meta], **attrs)[0]
+
+    def add_many(self, step: str, inputs: list[Value], metas: list[Any], **attrs: Any) -> list[Value]:
+        """Add an instruction with several outputs."""
+        made = Instruction(step, self.path, inputs, attrs)
+        made.outputs = [Value(meta, producer=made) for meta in metas]
+        self.draft.instructions.append(made)
+        return made.outputs
+
+    def constant(self, array: Any) -> Value:
+        """Return a constant as a value."""
+        return Value(meta_of(array), constant=array)
+
+
+def constant_of(value: Value | None, what: str) -> Any:
+    """Return the tensor that a value always is, which this op needs to know before."""
+    if value is None:
+        return None
+    if value.constant is None:
+        raise Unsupported(f"its {what} is computed while the model runs: programs want a parameter or a constant there")
+    return value.constant
+
+
+def lower(module: GraphModule, differing: Mapping[Node, Any]) -> tuple[Draft, Any]:
+    """Return the instructions of a recorded graph, and what it returns with values in place of tensors.
+
+    Raises
+    ------
+    CompileError
+        Naming everything that has no row.
+    """
+    draft = Draft()
+    known: dict[Node, Any] = {}
+    faults: list[str] = []
+    broken: set[Node] = set()
+    result: Any = None
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            known[node] = _input(draft, node)
+        elif node.op == "get_attr":
+            known[node] = _attribute(draft, module, node, differing.get(node))
+        elif node.op == "output":
+            result = node.args[0]
+        elif any(n in broken for n in node.all_input_nodes):
+            broken.add(node)
+        else:
+            args, kwargs = differing.get(node) or (node.args, dict(node.kwargs))
+            try:
+                known[node] = _call(draft, node, _values(args, known), _values(kwargs, known))
+            except Unsupported as fault:
+                broken.add(node)
+                faults.append(f"  {_where(node)}: {fault}")
+    if faults:
+        count = "1 operation has" if len(faults) == 1 else f"{len(faults)} operations have"
+        raise CompileError("compile: " + count + " no step in a program:\n" + "\n".join(dict.fromkeys(faults)))
+    result = _values(result, known)
+    _outputs(draft, result)
+    return draft, result
+
+
+def _input(draft: Draft, node: Node) -> Any:
+    meta = node.meta.get("tensor")
+    if not isinstance(meta, TensorMeta):
+        if meta is None:
+            return None
+        raise CompileError(f"compile: input {node.name!r}: expected a tensor, got a {type(meta).__name__} of them")
+    value = Value(meta)
+    draft.inputs.append((str(node.target), value))
+    return value
+
+
+def _attribute(draft: Draft, module: GraphModule, node: Node, repeated: Any) -> Any:
+    tensor = fetch(module, node.target)
+    if not isinstance(tensor, (Tensor, QTensor, np.ndarray)):
+        return tensor  # a packed weight
+    if repeated is None:
+        plain = tensor if isinstance(tensor, QTensor) else np.ascontiguousarray(np.asarray(tensor))
+        return Value(meta_of(plain), constant=plain)
+    place, sizes = repeated
+    site = Site(draft, None, node.meta.get("module", ""), None)
+    return ROWS["expand"](site, site.constant(np.ascontiguousarray(place)), shape=sizes, like=node.meta["tensor"])
+
+
+def _call(draft: Draft, node: Node, args: Any, kwargs: dict[str, Any]) -> Any:
+    if node.target is operator.getitem and isinstance(args[0], (tuple, dict)):
+        return args[0][args[1]]
+    spec = node.target
+    if not isinstance(spec, OpSpec):
+        kind = "a leaf" if node.op == "call_module" else "a function"
+        raise Unsupported(f"{kind} that was recorded as one step: programs know octensor's ops alone")
+    if spec.name not in ROWS:
+        raise Unsupported(
+            "programs have no such step: run this part of the model outside of the program, or write it with other ops"
+        )
+    if spec.name not in BATCHED and has_batch((args, kwargs)):
+        raise BoundToBatch(f"an attribute of {_where(node)} follows from the batch")
+    site = Site(draft, spec, node.meta.get("module", ""), node.meta.get("tensor"))
+    return ROWS[spec.name](site, *args, **kwargs)
+
+
+def _values(tree: Any, known: Mapping[Node, Any]) -> Any:
+    """Return a tree of arguments with values in place of nodes."""
+    if isinstance(tree, Node):
+        return known.get(tree)
+    if isinstance(tree, (tuple, list)):
+        parts = [_values(part, known) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts) if isinstance(tree, tuple) else parts
+    if isinstance(tree, dict):
+        return {key: _values(part, known) for key, part in tree.items()}
+    return tree
+
+
+def _outputs(draft: Draft, tree: Any) -> None:
+    if isinstance(tree, Value):
+        draft.outputs.append(tree)
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ():
+        _outputs(draft, part)
+
+
+def _where(node: Node) -> str:
+    name = getattr(node.target, "name", None) or getattr(node.target, "__name__", None) or str(node.target)
+    path, line = node.meta.get("module", ""), node.meta.get("line")
+    meta = node.meta.get("tensor")
+    text = f"{path}: {name}" if path else str(name)
+    if isinstance(meta, TensorMeta):
+        text += f" -> {meta.dtype} {meta.shape}"
+    return f"{text} ({line})" if line else text

@@ -1,0 +1,77 @@
+"""Movement: views where strides allow it, copies elsewhere, of values of every kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..._C import QParams
+from ..batch import BoundToBatch
+from ..ir import BatchSize, Value, pairs
+from ..lower import Site, Unsupported, row
+from .codes import quantized
+
+
+@row("reshape", batched=True)
+def reshape(site: Site, x: Value, *, shape: Any) -> Value:
+    """Another shape."""
+    return site.add("reshape", [x], site.meta, sizes=pairs(shape))
+
+
+@row("permute")
+def permute(site: Site, x: Value, *, dims: Any) -> Value:
+    """The axes in another order."""
+    return site.add("permute", [x], site.meta, dims=list(dims))
+
+
+@row("expand", batched=True)
+def expand(site: Site, x: Value, *, shape: Any, like: Any = None) -> Value:
+    """Axes of size 1 repeated."""
+    return site.add("expand", [x], like or site.meta, sizes=pairs(shape))
+
+
+def _bound(value: Any) -> Any:
+    return None if value is None else value.pair() if isinstance(value, BatchSize) else (int(value), 0)
+
+
+@row("getitem", batched=True)
+def getitem(site: Site, x: Value, *, index: Any) -> Value:
+    """Parts by integers, slices, None and an ellipsis."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    if any(isinstance(i, (np.ndarray, list, Value, bool)) for i in items):
+        raise Unsupported("it gathers by an array or a mask: programs cut by integers and slices")
+    if Ellipsis in items:
+        at = items.index(Ellipsis)
+        taken = sum(i is not None for i in items) - 1
+        items[at : at + 1] = [slice(None)] * (x.ndim - taken)
+    if any(isinstance(i, BatchSize) for i in items):
+        raise BoundToBatch("an index follows from the batch")
+    cuts = tuple(
+        i if i is None else (_bound(i.start), _bound(i.stop), int(i.step or 1)) if isinstance(i, slice) else int(i)
+        for i in items
+    )
+    return site.add("cut", [x], site.meta, index=cuts)
+
+
+@row("cat")
+def cat(site: Site, *parts: Value, dim: int, qparams: QParams | None = None) -> Value:
+    """Parts joined along an axis; of codes with the parameters given, or the first part's."""
+    kinds = {quantized(part) for part in parts}
+    if len(kinds) > 1:
+        raise Unsupported("its parts are partly quantized")
+    if quantized(parts[0]) and qparams is None:
+        qparams = parts[0].qparams
+    return site.add("cat", list(parts), site.meta, dim=dim, qparams=qparams)
+
+
+@row("clone")
+def clone(site: Site, x: Value) -> Value:
+    """A copy is the value itself: nothing in a program writes into it."""
+    return x
+
+
+@row("contiguous")
+def contiguous(site: Site, x: Value, **attrs: Any) -> Value:
+    """Where values lie is the program's affair."""
+    return x
