@@ -7,6 +7,7 @@ every peer accepts. Sums are taken in float64, where they are exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -33,12 +34,15 @@ class Data:
     result : ndarray
         The exact result, channels last: u8 codes, or float32 where the case gives floats. Empty where there is
         nothing to compare with.
+    folder : Path, optional
+        A network's files.
     """
 
     x: np.ndarray
     w: np.ndarray
     out_scale: float
     result: np.ndarray
+    folder: Path | None = None
 
     @property
     def x_float(self) -> np.ndarray:

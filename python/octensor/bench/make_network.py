@@ -1,0 +1,139 @@
+"""Makes one network's files: ``python -m octensor.bench.make_network NAME FOLDER``; see ``networks``.
+
+A part whose package is missing is left out; the runtimes that need it then say so.
+
+========================= ==========================================================================================
+x.npy, y.npy              the input of the bench, and octensor's float result
+weights.npz               the state dict
+octensor.pkl              octensor's quantized model
+float.onnx                PyTorch's export of the same model with the same weights
+u8s8.onnx, u8u8.onnx      static: ONNX Runtime's `quantize_static`, quantize-dequantize form, weights per channel
+s8.onnx, u8.onnx          dynamic: its transformer fusions, then its `quantize_dynamic`
+float.tflite, int8.tflite static: LiteRT's
+========================= ==========================================================================================
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+from __future__ import annotations
+
+import pickle
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import octensor as ot
+
+from . import networks
+from .cases import GROUPS, Network
+
+
+def make(case: Network, folder: Path) -> None:
+    """Write all that can be made here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    if case.dynamic:
+        x, batches = rng.standard_normal(case.shape, np.float32), []
+    else:
+        batches = [smooth(rng, (4, *case.shape[1:]))]
+        x = batches[0][: case.shape[0]]
+    library = networks.weights()
+    model = library.initialise(networks.model(case), x if case.dynamic else batches[0])
+    with ot.no_grad():
+        y = np.asarray(model(ot.from_numpy(x)))
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", y)
+    state = {name: np.asarray(value) for name, value in model.state_dict().items()}
+    np.savez(folder / "weights.npz", **state)
+    converted = library.quantize_dynamic(model) if case.dynamic else library.quantize_static(model, batches)
+    (folder / "octensor.pkl").write_bytes(pickle.dumps(converted))
+    try:
+        onnx_files(case, folder, x, batches)
+    except ImportError as error:
+        print(f"octensor bench: {case.name}: no files for other runtimes: {error}", file=sys.stderr)
+    (folder / "ready").touch()
+
+
+def smooth(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Images as normalised photographs are: neighbours alike, values around ±2."""
+    coarse = rng.standard_normal((*shape[:2], shape[2] // 8, shape[3] // 8))
+    fine = rng.standard_normal(shape)
+    return np.asarray(coarse.repeat(8, 2).repeat(8, 3) + 0.5 * fine, np.float32)
+
+
+def torch_model(case: Network, folder: Path, changes: tuple[tuple[str, str], ...] = ()) -> Any:
+    """Make PyTorch's float model with the same weights, which are found by name."""
+    import torch
+
+    made = networks.model(case, "torch", changes)
+    with np.load(folder / "weights.npz") as state:
+        made.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in state.items()})
+    return made.eval()
+
+
+def onnx_files(case: Network, folder: Path, x: np.ndarray, batches: list[np.ndarray]) -> None:
+    """Export with PyTorch, quantize with ONNX Runtime."""
+    import onnxruntime.quantization as tools
+    import torch
+
+    path = folder / "float.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the older exporter, which needs no further package
+        torch.onnx.export(
+            torch_model(case, folder),
+            (torch.from_numpy(x),),
+            str(path),
+            dynamo=False,
+            opset_version=17,
+            input_names=["x"],
+            output_names=["y"],
+        )
+    if case.dynamic:
+        dynamic_files(case, folder, tools)
+        return
+
+    class Reader(tools.CalibrationDataReader):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            self._left = [image[None] for batch in batches for image in batch]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return {"x": self._left.pop()} if self._left else None
+
+    with tempfile.TemporaryDirectory() as temporary:
+        prepared = str(Path(temporary) / "prepared.onnx")
+        tools.shape_inference.quant_pre_process(str(path), prepared)
+        for name, kind in (("u8s8", tools.QuantType.QInt8), ("u8u8", tools.QuantType.QUInt8)):
+            tools.quantize_static(
+                prepared,
+                str(folder / f"{name}.onnx"),
+                Reader(),
+                quant_format=tools.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=tools.QuantType.QUInt8,
+                weight_type=kind,
+            )
+
+
+def dynamic_files(case: Network, folder: Path, tools: Any) -> None:
+    """Fuse attention, GELU and layer norms as ONNX Runtime's users do, then quantize weights."""
+    from onnxruntime.transformers import optimizer
+
+    hidden = case.shape[-1]
+    fused = optimizer.optimize_model(
+        str(folder / "float.onnx"), model_type="bert", num_heads=hidden // 64, hidden_size=hidden, opt_level=0
+    )
+    fused.save_model_to_file(str(folder / "fused.onnx"))
+    for name, kind in (("s8", tools.QuantType.QInt8), ("u8", tools.QuantType.QUInt8)):
+        tools.quantize_dynamic(
+            str(folder / "fused.onnx"), str(folder / f"{name}.onnx"), weight_type=kind, per_channel=True
+        )
+
+
+if __name__ == "__main__":
+    wanted = {case.name: case for case in GROUPS["networks"]}
+    found = wanted[sys.argv[1]]
+    assert isinstance(found, Network)
+    make(found, Path(sys.argv[2]))
