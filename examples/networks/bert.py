@@ -20,13 +20,14 @@ class BertSelfAttention(nn.Module):
         self.value = nn.Linear(hidden, hidden)
 
     def forward(self, x):
-        batch, steps, hidden = x.shape
-        split = (batch, steps, self.heads, self.head_size)
-        query = self.query(x).reshape(split).permute(0, 2, 1, 3)
-        key = self.key(x).reshape(split).permute(0, 2, 3, 1)
-        value = self.value(x).reshape(split).permute(0, 2, 1, 3)
-        weights = ot.softmax(ot.matmul(query, key) * self.head_size**-0.5, -1)
-        return ot.matmul(weights, value).permute(0, 2, 1, 3).reshape(batch, steps, hidden)
+        query, key, value = (self.split(part(x)) for part in (self.query, self.key, self.value))
+        scores = ot.matmul(query, key.transpose(-1, -2)) / self.head_size**0.5
+        mixed = ot.matmul(ot.softmax(scores, -1), value).permute(0, 2, 1, 3)
+        return mixed.reshape(mixed.shape[0], mixed.shape[1], self.heads * self.head_size)
+
+    def split(self, x):
+        """[batch, steps, hidden] as [batch, heads, steps, head_size]."""
+        return x.reshape(x.shape[0], x.shape[1], self.heads, self.head_size).permute(0, 2, 1, 3)
 
 
 class Residual(nn.Module):

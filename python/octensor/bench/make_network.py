@@ -128,7 +128,11 @@ def dynamic_files(case: Network, folder: Path, tools: Any) -> None:
     fused.save_model_to_file(str(folder / "fused.onnx"))
     for name, kind in (("s8", tools.QuantType.QInt8), ("u8", tools.QuantType.QUInt8)):
         tools.quantize_dynamic(
-            str(folder / "fused.onnx"), str(folder / f"{name}.onnx"), weight_type=kind, per_channel=True
+            str(folder / "fused.onnx"),
+            str(folder / f"{name}.onnx"),
+            weight_type=kind,
+            per_channel=True,
+            extra_options={"DefaultTensorType": 1},  # float32, of what the fused operators give
         )
 
 
