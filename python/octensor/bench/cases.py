@@ -264,6 +264,8 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         Network("ResNet-50", "resnet", "resnet50", (1, 3, 224, 224), 4.089e9),
         Network("MobileNetV2", "mobilenet_v2", "mobilenet_v2", (1, 3, 224, 224), 0.3008e9),
         Network("EfficientNet-Lite0", "efficientnet_lite", "efficientnet_lite0", (1, 3, 224, 224), 0.4e9),
+    ),
+    "sequences": (
         Network("BERT-base layer", "bert", "bert_base", (1, 128, 768), 0.931e9, True, (1,)),
         Lstm(1, 512),
         Lstm(1, 1024),
@@ -310,7 +312,8 @@ def parse_shape(group: str, text: str) -> Case:
     text : str
         Integers joined by ``x``: M x N x K for gemm, dynamic and int4 (then the group size); kernel x channels x
         filters x image [x stride [x groups]] for convolutions; batch x hidden [x steps] for lstm; the number of
-        elements for elementwise; channels x image for pool. Or the name of a case of the group's table.
+        elements for elementwise; channels x image for pool. Or the name of a case of the group's table: the only form
+        for networks.
 
     Raises
     ------
@@ -325,9 +328,9 @@ def parse_shape(group: str, text: str) -> Case:
         if min(numbers) < 1:
             raise ValueError
         return _MAKERS[group](*numbers)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         raise ValueError(
-            f"shape {text!r}: expected {_FORMS[group]} or one of: {', '.join(c.name for c in GROUPS[group])}"
+            f"shape {text!r}: expected {_FORMS.get(group, 'a name')}, or one of: {', '.join(c.name for c in GROUPS[group])}"
         ) from None
 
 
@@ -341,7 +344,7 @@ _MAKERS: dict[str, Callable[..., Case]] = {
     "lstm": Lstm,
     "elementwise": lambda n: Elementwise("quantize", n),
     "pool": Pool,
-    "networks": lambda batch, hidden, steps=50: Lstm(batch, hidden, steps),
+    "sequences": Lstm,
 }
 _CONV_FORM = "KERNELxCHANNELSxFILTERSxSIZE[xSTRIDE[xGROUPS]]"
 _FORMS = {
@@ -354,5 +357,5 @@ _FORMS = {
     "lstm": "BATCHxHIDDEN[xSTEPS]",
     "elementwise": "ELEMENTS",
     "pool": "CHANNELSxSIZE",
-    "networks": "BATCHxHIDDEN[xSTEPS] of an LSTM",
+    "sequences": "BATCHxHIDDEN[xSTEPS]",
 }

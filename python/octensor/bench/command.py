@@ -11,9 +11,9 @@ from pathlib import Path
 from octensor import _C
 
 from . import cases, peers
-from .cases import Job, Network
+from .cases import Job
 
-_NAMES = [*cases.GROUPS, "network", "sweep", "all"]
+_NAMES = [*cases.GROUPS, "sweep", "all"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,18 +46,16 @@ def chosen_jobs(groups: Sequence[str], shapes: str | None) -> list[Job]:
     ValueError
         For a group or a shape that does not exist; for shapes of several groups.
     """
-    names = [*cases.GROUPS, "network"] if "all" in groups else groups or ["gemm"]
+    names = list(cases.GROUPS) if "all" in groups else groups or ["gemm"]
     for name in names:
         if name not in _NAMES:
             raise ValueError(f"group {name!r}: expected one of {', '.join(_NAMES)}")
-    if shapes is not None and (len(names) != 1 or names[0] == "network"):
-        raise ValueError("--shapes: expected one group (not network) beside it")
+    if shapes is not None and len(names) != 1:
+        raise ValueError("--shapes: expected one group beside it")
     wanted = None if shapes is None else [text.strip() for text in shapes.split(",")]
     found: list[Job] = []
     for name in names:
-        if name == "network":
-            found.append(Job(name, Network("ResNet-50 convolutions", cases.resnet50())))
-        elif name == "sweep":
+        if name == "sweep":
             found += _sweep(wanted)
         elif wanted is not None:
             found += [Job(name, cases.parse_shape(name, text)) for text in wanted]

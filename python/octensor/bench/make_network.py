@@ -9,6 +9,9 @@ octensor.pkl              octensor's quantized model
 float.onnx                PyTorch's export of the same model with the same weights
 u8s8.onnx, u8u8.onnx      static: ONNX Runtime's `quantize_static`, quantize-dequantize form, weights per channel
 s8.onnx, u8.onnx          dynamic: its transformer fusions, then its `quantize_dynamic`
+w8.onnx                   dynamic: weights alone as integers with a scale to each output
+float.pt                  PyTorch's model, traced
+fbgemm.pt, onednn.pt      its eager quantization for an engine, traced; with ReLU for ReLU6, which it fuses
 float.tflite, int8.tflite static: LiteRT's
 ========================= ==========================================================================================
 """
@@ -51,9 +54,10 @@ def make(case: Network, folder: Path) -> None:
     converted = library.quantize_dynamic(model) if case.dynamic else library.quantize_static(model, batches)
     (folder / "octensor.pkl").write_bytes(pickle.dumps(converted))
     try:
+        torch_files(case, folder, x, batches)
         onnx_files(case, folder, x, batches)
     except ImportError as error:
-        print(f"octensor bench: {case.name}: no files for other runtimes: {error}", file=sys.stderr)
+        print(f"octensor bench: {case.name}: no files for some runtimes: {error}", file=sys.stderr)
     (folder / "ready").touch()
 
 
@@ -72,6 +76,25 @@ def torch_model(case: Network, folder: Path, changes: tuple[tuple[str, str], ...
     with np.load(folder / "weights.npz") as state:
         made.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in state.items()})
     return made.eval()
+
+
+def torch_files(case: Network, folder: Path, x: np.ndarray, batches: list[np.ndarray]) -> None:
+    """Trace PyTorch's models."""
+    import torch
+
+    library, given = networks.weights("torch"), torch.from_numpy(x)
+    torch.set_grad_enabled(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao.quantization and torch.jit are deprecated
+        torch.jit.trace(torch_model(case, folder), given).save(str(folder / "float.pt"))
+        for engine in ("fbgemm", "onednn"):
+            torch.backends.quantized.engine = engine
+            if case.dynamic:
+                model = library.quantize_dynamic(torch_model(case, folder))
+            else:
+                changed = torch_model(case, folder, (("ReLU6", "ReLU"),))
+                model = library.quantize_static(changed, batches, engine)
+            torch.jit.trace(model, given, check_trace=False).save(str(folder / f"{engine}.pt"))
 
 
 def onnx_files(case: Network, folder: Path, x: np.ndarray, batches: list[np.ndarray]) -> None:
@@ -118,7 +141,7 @@ def onnx_files(case: Network, folder: Path, x: np.ndarray, batches: list[np.ndar
 
 
 def dynamic_files(case: Network, folder: Path, tools: Any) -> None:
-    """Fuse attention, GELU and layer norms as ONNX Runtime's users do, then quantize weights."""
+    """Fuse attention, GELU and layer norms as ONNX Runtime's users do, then quantize weights; weights alone."""
     from onnxruntime.transformers import optimizer
 
     hidden = case.shape[-1]
@@ -134,10 +157,33 @@ def dynamic_files(case: Network, folder: Path, tools: Any) -> None:
             per_channel=True,
             extra_options={"DefaultTensorType": 1},  # float32, of what the fused operators give
         )
+    weight_only(folder / "float.onnx", folder / "w8.onnx")
+
+
+def weight_only(source: Path, target: Path) -> None:
+    """Give every constant matrix of a product a scale to each output, and dequantize it before the product."""
+    import onnx
+
+    model = onnx.load(str(source))
+    graph, constants = model.graph, {c.name: c for c in model.graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in constants:
+            name = node.input[1]
+            w = onnx.numpy_helper.to_array(constants[name])
+            scale = np.abs(w).max(0) / np.float32(127)
+            graph.initializer.remove(constants[name])
+            parts = {"_q": np.rint(w / scale).astype(np.int8), "_s": scale, "_z": np.zeros(scale.size, np.int8)}
+            graph.initializer.extend(onnx.numpy_helper.from_array(value, name + k) for k, value in parts.items())
+            nodes.append(onnx.helper.make_node("DequantizeLinear", [name + k for k in parts], [name], axis=1))
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, str(target))
 
 
 if __name__ == "__main__":
-    wanted = {case.name: case for case in GROUPS["networks"]}
+    wanted = {case.name: case for group in GROUPS.values() for case in group}
     found = wanted[sys.argv[1]]
     assert isinstance(found, Network)
     make(found, Path(sys.argv[2]))

@@ -95,6 +95,21 @@ def files(case: Network) -> Path:
     return mask.cache() / f"{label}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
+def file(data: Data, name: str) -> Path:
+    """Return one of the network's files.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where it was not made, because a package was missing.
+    """
+    assert data.folder is not None
+    path = data.folder / name
+    if not path.exists():
+        raise FileNotFoundError(f"{name}: making it needs packages that are missing (torch, onnx, onnxruntime)")
+    return path
+
+
 def quantized(case: Network, folder: Path) -> Any:
     """Load octensor's quantized model."""
     for file in (case.file, "weights"):

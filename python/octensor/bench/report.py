@@ -80,7 +80,7 @@ def summary_lines(document: dict[str, Any]) -> list[str]:
 def scaling_lines(results: Sequence[dict[str, Any]]) -> list[str]:
     """Where a network ran on several numbers of threads: each contender's gain."""
     lines = []
-    networks = [r for r in results if r["group"] == "network"]
+    networks = [r for r in results if r["group"] in ("networks", "sequences")]
     times = {(r["case"], r["threads"], e["name"]): e["ms"]["median"] for r in networks for e in r["entries"]}
     for (case, threads, name), ms in times.items():
         if threads > 1 and (case, 1, name) in times:

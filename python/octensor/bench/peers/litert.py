@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Pool
+from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Network, Pool
 from ..operands import OUT_ZERO, W_SCALE, X_SCALE, X_ZERO, Data
 from . import Runner, Variant
 
@@ -33,7 +33,7 @@ class LiteRt:
 
     def variants(self, case: Case) -> Sequence[Variant]:
         """float32 and int8; for dynamic layers int8 weights."""
-        if isinstance(case, Int4 | Lstm):
+        if isinstance(case, Int4 | Lstm | Network):
             return []
         if isinstance(case, Elementwise):
             return [Variant("litert", "int8", lambda data: self._elementwise(case, data))]

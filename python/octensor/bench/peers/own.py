@@ -10,7 +10,8 @@ import numpy as np
 import octensor as ot
 from octensor import _C
 
-from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Pool
+from .. import networks
+from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Network, Pool
 from ..operands import OUT_ZERO, W_SCALE, X_SCALE, X_ZERO, Data
 from . import Runner, Variant
 
@@ -45,6 +46,7 @@ class Octensor:
                 Variant("octensor 4-bit", "int4", lambda data: _int4(case, data)),
             ]
         build = {Gemm: _gemm, Dynamic: _dynamic, Conv: _conv, Elementwise: _elementwise, Pool: _pool, Lstm: _lstm}
+        build[Network] = _network
         return [Variant("octensor", "int8", lambda data: build[type(case)](case, data))]  # type: ignore[operator]
 
 
@@ -112,5 +114,21 @@ def _lstm(case: Lstm, data: Data) -> Runner:
     def call() -> object:
         with ot.no_grad():
             return quantized(x)[0]
+
+    return Runner(call, lambda: np.asarray(call()))
+
+
+def _network(case: Network, data: Data) -> Runner:
+    """Run the converted model: as a program where this octensor has them."""
+    assert data.folder is not None
+    model, x = networks.quantized(case, data.folder), ot.tensor(data.x)
+    native: Any = ot
+    if hasattr(native, "compile"):
+        program = native.compile(model, x)
+        return Runner(lambda: program.run(x), lambda: np.asarray(program.run(x)))
+
+    def call() -> object:
+        with ot.no_grad():
+            return model(x)
 
     return Runner(call, lambda: np.asarray(call()))
