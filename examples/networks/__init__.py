@@ -1,10 +1,8 @@
 """Well-known architectures in octensor's layers, and what quantizes them.
 
-Each file reads the same with PyTorch's layers: its only ties are the import lines, the names are those that torchvision,
-timm and transformers gave the layers, so their state dicts load by name. Weights are random here (`weights`): what is
-shown is structure, workflow and speed.
-
-`NETWORKS` has them all, with the shape of an input and the way each is quantized; `octensor bench networks` runs them.
+Each file reads the same with PyTorch's layers: only its import lines say whose they are. Layers have the names that
+torchvision, timm and transformers gave them, so that their state dicts load by name. Weights are random here
+(`weights`): what is shown is structure, workflow and, by `octensor bench networks sequences`, speed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A tagger of words: an embedding, an LSTM, a linear layer on each of its states; layers named as in PyTorch's tutorial.
+"""A tagger of words: an embedding, an LSTM, a linear layer on each state; names as in PyTorch's tutorial.
 
 Made for dynamic quantization: the LSTM and the linear layer turn to int8.
 """

@@ -329,9 +329,8 @@ def parse_shape(group: str, text: str) -> Case:
             raise ValueError
         return _MAKERS[group](*numbers)
     except (ValueError, TypeError, KeyError):
-        raise ValueError(
-            f"shape {text!r}: expected {_FORMS.get(group, 'a name')}, or one of: {', '.join(c.name for c in GROUPS[group])}"
-        ) from None
+        names = ", ".join(case.name for case in GROUPS[group])
+        raise ValueError(f"shape {text!r}: expected {_FORMS.get(group, 'a name')} or one of: {names}") from None
 
 
 _MAKERS: dict[str, Callable[..., Case]] = {

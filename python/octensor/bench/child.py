@@ -116,7 +116,7 @@ def serve(pipe: Connection, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """A stopped process outlives a parent that was killed, unless the kernel is told (Linux)."""
+    """Tell the kernel (Linux) that this process ends with its parent: a stopped one would outlive it."""
     if sys.platform == "linux":
         import ctypes
 

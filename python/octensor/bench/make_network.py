@@ -1,4 +1,4 @@
-"""Makes one network's files: ``python -m octensor.bench.make_network NAME FOLDER``; see ``networks``.
+"""Makes one network's files: ``python -m octensor.bench.make_network CASE FOLDER``, the case as JSON; see ``networks``.
 
 A part whose package is missing is left out; the runtimes that need it then say so.
 
@@ -12,13 +12,14 @@ s8.onnx, u8.onnx          dynamic: its transformer fusions, then its `quantize_d
 w8.onnx                   dynamic: weights alone as integers with a scale to each output
 float.pt                  PyTorch's model, traced
 fbgemm.pt, onednn.pt      its eager quantization for an engine, traced; with ReLU for ReLU6, which it fuses
-float.tflite, int8.tflite static: LiteRT's
+float.tflite, int8.tflite static: float.onnx and u8s8.onnx in LiteRT's format
 ========================= ==========================================================================================
 """
 
 # mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 import tempfile
@@ -30,8 +31,8 @@ import numpy as np
 
 import octensor as ot
 
-from . import networks
-from .cases import GROUPS, Network
+from . import networks, tflite
+from .cases import Network
 
 
 def make(case: Network, folder: Path) -> None:
@@ -49,7 +50,7 @@ def make(case: Network, folder: Path) -> None:
         y = np.asarray(model(ot.from_numpy(x)))
     np.save(folder / "x.npy", x)
     np.save(folder / "y.npy", y)
-    state = {name: np.asarray(value) for name, value in model.state_dict().items()}
+    state: dict[str, Any] = {name: np.asarray(value) for name, value in model.state_dict().items()}
     np.savez(folder / "weights.npz", **state)
     converted = library.quantize_dynamic(model) if case.dynamic else library.quantize_static(model, batches)
     (folder / "octensor.pkl").write_bytes(pickle.dumps(converted))
@@ -118,7 +119,7 @@ def onnx_files(case: Network, folder: Path, x: np.ndarray, batches: list[np.ndar
         dynamic_files(case, folder, tools)
         return
 
-    class Reader(tools.CalibrationDataReader):  # type: ignore[misc,name-defined]
+    class Reader(tools.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self._left = [image[None] for batch in batches for image in batch]
 
@@ -138,6 +139,8 @@ def onnx_files(case: Network, folder: Path, x: np.ndarray, batches: list[np.ndar
                 activation_type=tools.QuantType.QUInt8,
                 weight_type=kind,
             )
+    tflite.convert(path, folder / "float.tflite")
+    tflite.convert(folder / "u8s8.onnx", folder / "int8.tflite")
 
 
 def dynamic_files(case: Network, folder: Path, tools: Any) -> None:
@@ -183,7 +186,7 @@ def weight_only(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    wanted = {case.name: case for group in GROUPS.values() for case in group}
-    found = wanted[sys.argv[1]]
-    assert isinstance(found, Network)
-    make(found, Path(sys.argv[2]))
+    fields: dict[str, Any] = json.loads(sys.argv[1])
+    lists: dict[str, Any] = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    made = Network(**(fields | lists))
+    make(made, Path(sys.argv[2]))

@@ -11,11 +11,13 @@ Everything is made once for each network, in a process of its own, and kept besi
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import subprocess
 import sys
 import types
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,25 @@ from . import mask
 from .cases import Network
 from .operands import Data
 
-FOLDER = Path(__file__).resolve().parents[3] / "examples" / "networks"
 _TORCH = (
     ("from octensor import quantization", "from torch.ao import quantization"),
     ("octensor.quantization", "torch.ao.quantization"),
     ("octensor", "torch"),
 )
+
+
+def examples() -> Path:
+    """Return the folder of the architectures: of the source tree this file is in, or of the current one.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is neither.
+    """
+    for root in (Path(__file__).resolve().parents[3], Path.cwd()):
+        if (root / "examples" / "networks" / "weights.py").exists():
+            return root / "examples" / "networks"
+    raise FileNotFoundError("networks: expected examples/networks in the current folder: run from a source tree")
 
 
 def architecture(file: str, library: str = "octensor", changes: Sequence[tuple[str, str]] = ()) -> Any:
@@ -44,15 +59,8 @@ def architecture(file: str, library: str = "octensor", changes: Sequence[tuple[s
         ``"octensor"``, or ``"torch"``: then its import lines are changed to PyTorch's.
     changes : sequence of (old, new)
         More text to replace.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where octensor is not run from a source tree.
     """
-    path = FOLDER / f"{file}.py"
-    if not path.exists():
-        raise FileNotFoundError(f"networks: expected the architectures in {FOLDER}: run the bench from a source tree")
+    path = examples() / f"{file}.py"
     source = path.read_text(encoding="utf-8")
     for old, new in (*(_TORCH if library == "torch" else ()), *changes):
         source = source.replace(old, new)
@@ -80,7 +88,7 @@ def data(case: Network) -> Data:
     folder = files(case)
     if not (folder / "ready").exists():
         print(f"octensor bench: making {case.name} for all runtimes (once; kept in {folder})", file=sys.stderr)
-        command = [sys.executable, "-m", "octensor.bench.make_network", case.name, str(folder)]
+        command = [sys.executable, "-m", "octensor.bench.make_network", json.dumps(asdict(case)), str(folder)]
         subprocess.run(command, check=True)
     empty = np.empty(0, np.int8)
     return Data(np.load(folder / "x.npy"), empty, 1.0, np.load(folder / "y.npy"), folder)
@@ -88,9 +96,9 @@ def data(case: Network) -> Data:
 
 def files(case: Network) -> Path:
     """Return the folder of a network's files; its name has a hash of all they are made from."""
-    here = Path(__file__)
-    sources = sorted(FOLDER.glob("*.py")) + [here, *(here.with_name(f"{n}.py") for n in ("make_network", "tflite"))]
-    content = b"".join(path.read_bytes() for path in sources if path.exists()) + repr(case).encode()
+    made_by = [Path(__file__).with_name(f"{name}.py") for name in ("make_network", "tflite")]
+    sources = [*sorted(examples().glob("*.py")), *made_by]
+    content = b"".join(path.read_bytes() for path in sources) + repr(case).encode()
     label = "".join(c if c.isalnum() else "-" for c in case.name.lower())
     return mask.cache() / f"{label}-{hashlib.sha256(content).hexdigest()[:12]}"
 

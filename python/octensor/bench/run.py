@@ -193,7 +193,13 @@ def collect(
         finally:
             bench.close()
     document = {"schema": SCHEMA, "octensor": _C.__version__, "isa": _C.get_isa(), "machine": machine()}
-    return document | {"rounds": rounds, "peers": versions, "installed MB": installed(versions), "results": results, "summary": summarise(results)}
+    return document | {
+        "rounds": rounds,
+        "peers": versions,
+        "installed MB": installed(versions),
+        "results": results,
+        "summary": summarise(results),
+    }
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

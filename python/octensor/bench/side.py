@@ -55,7 +55,7 @@ class Side:
     def _built(self, variant: Variant, case: Case, data: Data) -> dict[str, Any]:
         try:
             runner = variant.build(data)
-            entry = {"name": variant.name, "peer": self.name, "precision": variant.precision}
+            entry: dict[str, Any] = {"name": variant.name, "peer": self.name, "precision": variant.precision}
             entry["exact"] = self._exact(variant, runner, data, case)
             if isinstance(case, Network) and runner.output is not None:
                 entry["sqnr"] = networks.sqnr(runner.output(), data.result)

@@ -38,7 +38,9 @@ class Torch:
             return []
         if isinstance(case, Network):  # on qnnpack many times slower than on the others
             suffix = "dyn" if case.dynamic else "int8"
-            found = [self._variant(suffix, engine, self._network, case) for engine in self._engines if engine != "qnnpack"]
+            found = [
+                self._variant(suffix, engine, self._network, case) for engine in self._engines if engine != "qnnpack"
+            ]
             return [self._variant("fp32", None, self._network_float, case), *found]
         float_build: Callable[[Any, Data], Runner] | None = None
         int_build: Callable[[Any, Data], Runner]
