@@ -129,3 +129,26 @@ def sqnr(output: np.ndarray, reference: np.ndarray) -> float:
     """Signal to noise, in dB."""
     noise = float(np.square(output.astype(np.float64) - reference).sum())
     return float(10 * np.log10(float(np.square(reference, dtype=np.float64).sum()) / max(noise, 1e-30)))
+
+
+def profile(case: Network, folder: Path) -> str:
+    """Write what each step of octensor's program takes, as text and as a chart; return the text.
+
+    Raises
+    ------
+    ValueError
+        Where this octensor has no programs.
+    """
+    import octensor
+
+    compile_ = getattr(octensor, "compile", None)
+    if compile_ is None:
+        raise ValueError("--profile: this octensor has no octensor.compile")
+    made = data(case)
+    assert made.folder is not None
+    found = compile_(quantized(case, made.folder), made.x).profile(made.x)
+    text = f"{case.name}\n{found}\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{case.file}.txt").write_text(text, encoding="utf-8")
+    found.chart(folder / f"{case.file}.png")
+    return text

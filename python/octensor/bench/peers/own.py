@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,26 +109,25 @@ def _lstm(case: Lstm, data: Data) -> Runner:
     for name in ("bias_ih_l0", "bias_hh_l0"):
         getattr(layer, name).data = ot.tensor(np.zeros(4 * case.hidden, np.float32))
     quantized = ot.quantization.quantize_dynamic(ot.nn.Sequential(layer), {ot.nn.LSTM})
-    x = ot.tensor(data.x_float)
-
-    def call() -> object:
-        with ot.no_grad():
-            return quantized(x)[0]
-
-    return Runner(call, lambda: np.asarray(call()))
+    run, _ = _planned(quantized, ot.tensor(data.x_float))
+    return Runner(run, lambda: np.asarray(run()[0]))
 
 
 def _network(case: Network, data: Data) -> Runner:
-    """Run the converted model: as a program where this octensor has them."""
     assert data.folder is not None
-    model, x = networks.quantized(case, data.folder), ot.tensor(data.x)
-    native: Any = ot
-    if hasattr(native, "compile"):
-        program = native.compile(model, x)
-        return Runner(lambda: program.run(x), lambda: np.asarray(program.run(x)))
+    run, facts = _planned(networks.quantized(case, data.folder), ot.tensor(data.x))
+    return Runner(run, lambda: np.asarray(run()), facts)
 
-    def call() -> object:
+
+def _planned(model: Any, x: Any) -> tuple[Callable[[], Any], dict[str, float]]:
+    """Say how octensor runs a model, and what is known of that: as a program, where this version has them."""
+    compile_ = getattr(ot, "compile", None)
+    if compile_ is not None:
+        program = compile_(model, x)
+        return lambda: program(x), {f"{name} MB": size / 1e6 for name, size in program.memory().items()}
+
+    def call() -> Any:
         with ot.no_grad():
             return model(x)
 
-    return Runner(call, lambda: np.asarray(call()))
+    return call, {}
