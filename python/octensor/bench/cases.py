@@ -123,6 +123,11 @@ class Lstm:
         """Two operations to a multiply-add of the gates' products."""
         return 2.0 * self.steps * self.batch * 8 * self.hidden**2
 
+    @property
+    def probe(self) -> Dynamic:
+        """A layer whose product is of the same kind."""
+        return Dynamic(8, 64, 256)
+
 
 @dataclass(frozen=True)
 class Elementwise:

@@ -10,7 +10,7 @@ from typing import Any
 from octensor import _C
 
 from . import networks, operands, peers, timing
-from .cases import Case, Conv, Gemm, Network
+from .cases import Case, Conv, Gemm, Lstm, Network
 from .operands import Data
 from .peers import Runner, Variant
 
@@ -84,10 +84,12 @@ class Side:
 
     def _exact(self, variant: Variant, runner: Runner, data: Data, case: Case) -> bool | None:
         """Whether integer results are right; None for floats and where there is nothing to compare with."""
-        if variant.precision == "fp32" or not data.result.size:
+        if variant.precision == "fp32":
             return None
-        if isinstance(case, Network):  # whose integer kernels are those of its layers
+        if isinstance(case, Network | Lstm):  # whose integer kernels are those of its layers
             return self._probe(variant, case.probe)
+        if not data.result.size:
+            return None
         if runner.output is not None and not data.agrees(runner.output()):
             return False
         if not isinstance(case, Gemm | Conv) or variant.precision == "int4":
