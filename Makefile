@@ -82,7 +82,7 @@ bench: .venv/peers/installed
 	$(BENCH) $(BENCH_ARGS)
 
 # In parts, so that one that fails leaves the others.
-PERFORMANCE := gemm conv depthwise grouped dynamic lstm elementwise pool int4 network
+PERFORMANCE := gemm conv depthwise grouped dynamic lstm elementwise pool int4 networks sequences
 performance: .venv/peers/installed
 	mkdir -p build/performance
 	for group in $(PERFORMANCE); do \

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from octensor.bench import cases, command, mask, operands, peers, report, run, timing
+import octensor as ot
+from octensor.bench import cases, child, command, mask, networks, operands, peers, report, run, side, timing
 from octensor.bench.cases import Conv, Dynamic, Elementwise, Gemm, Lstm, Network, Pool
 from octensor.cli import main
 
@@ -68,7 +72,10 @@ def test_calls_fill_the_target():
 def test_everybody_runs_in_every_round_and_in_turn():
     clock = Clock()
     contenders = {"a": clock.contender("a", 0.004), "b": clock.contender("b", 0.008)}
-    seconds = timing.interleave(contenders, 3, clock, target=0.004, settle=0.0)
+    watches = {name: timing.Stopwatch(call, clock, 0.004, 0.0) for name, call in contenders.items()}
+    for watch in watches.values():
+        watch.turn()
+    seconds = timing.interleave({name: watch.turn for name, watch in watches.items()}, 3)
     assert seconds["a"] == pytest.approx([0.004] * 3)
     assert seconds["b"] == pytest.approx([0.008] * 3)
     measured = clock.log[-12:]  # one warm-up and one timed call each
@@ -78,7 +85,7 @@ def test_everybody_runs_in_every_round_and_in_turn():
 def test_warm_up_is_not_counted():
     clock = Clock()
     slow_start = clock.contender("a", *[0.001] * 5, 1.0, 0.001)  # five calls to count, then one slow
-    assert timing.interleave({"a": slow_start}, 1, clock, target=0.001, settle=0.0) == {"a": pytest.approx([0.001])}
+    assert timing.Stopwatch(slow_start, clock, 0.001, 0.0).turn() == pytest.approx(0.001)
 
 
 # --- cases ------------------------------------------------------------------------------------------------
@@ -98,12 +105,6 @@ def test_work_counts_two_operations_to_a_multiply_add():
     assert Conv(3, 96, 96, 112, 2, 96).work == 2 * 56 * 56 * 96 * 9
     assert Elementwise("quantize", 1 << 20).work == 5 << 20
     assert Pool(64, 112).work == 64 * (112**2 + 56**2)
-
-
-def test_resnet50_is_whole():
-    layers = cases.resnet50()
-    assert len(layers) == 53
-    assert Network("r", layers).work == pytest.approx(2 * 4.087e9, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +171,18 @@ def compiler():
         pytest.skip("the yardsticks need a C++ compiler")
 
 
+STATIC = Network("small", "mobilenet_v2", "MobileNetV2", (1, 3, 96, 96), 1e6, False, (10, 0.25))
+DYNAMIC = Network("tiny", "bert", "BertEncoder", (1, 4, 16), 1e4, True, (1, 16, 2))
+
+
 @pytest.fixture(scope="module")
-def document(compiler):
+def document(compiler, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCTENSOR_BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return measured()
+
+
+def measured():
     jobs = [
         cases.Job("gemm", Gemm(1, 8, 8)),
         cases.Job("gemm", Gemm(5, 16, 32)),
@@ -182,7 +193,8 @@ def document(compiler):
         cases.Job("elementwise", Elementwise("add", 4096)),
         cases.Job("pool", Pool(8, 9)),
         cases.Job("int4", cases.Int4(2, 16, 64)),
-        cases.Job("network", Network("two", (Conv(1, 8, 8, 6), Conv(3, 8, 8, 6)))),
+        cases.Job("networks", STATIC),
+        cases.Job("sequences", DYNAMIC),
         cases.Job("sweep M", Gemm(2, 8, 8), 2),
         cases.Job("sweep M", Gemm(4, 8, 8), 4),
     ]
@@ -192,11 +204,12 @@ def document(compiler):
 def test_the_document_is_json_with_one_schema(document):
     assert json.loads(json.dumps(document)) == document
     assert document["schema"] == run.SCHEMA
-    assert len(document["results"]) == 24
+    assert len(document["results"]) == 26
     for result in document["results"]:
         assert {"group", "case", "threads", "unit", "at", "work", "entries", "skipped", "ceilings"} <= set(result)
         for entry in result["entries"]:
-            assert set(entry) == {"name", "peer", "precision", "exact", "ms", "noise", "rate"}
+            network = {"sqnr", "footprint"} if result["group"] in ("networks", "sequences") else set()
+            assert set(entry) - network == {"name", "peer", "precision", "exact", "ms", "noise", "rate"}
             assert set(entry["ms"]) == {"median", "minimum", "q1", "q3"}
             assert 0 < entry["ms"]["minimum"] <= entry["ms"]["median"]
             assert entry["rate"] == pytest.approx(result["work"] / entry["ms"]["median"] / 1e6)
@@ -219,7 +232,7 @@ def test_summaries_hold_means_and_scaling(document):
     ratios = [r["ratios"]["best"]["x"] for r in document["results"] if (r["group"], r["threads"]) == ("gemm", 1)]
     assert row["best"]["geomean"] == pytest.approx(timing.geometric_mean(ratios))
     assert row["best"]["minimum"] == min(ratios)
-    assert any(line.startswith("two, octensor: 1 -> 2 threads") for line in report.summary_lines(document))
+    assert any(line.startswith("tiny, octensor: 1 -> 2 threads") for line in report.summary_lines(document))
 
 
 def test_a_missing_peer_is_skipped_with_its_reason(compiler, monkeypatch):
@@ -235,8 +248,66 @@ def test_a_variant_that_fails_is_skipped_with_its_reason(compiler, monkeypatch):
     from octensor.bench.peers import numpy_
 
     monkeypatch.setattr(numpy_.NumPy, "variants", lambda self, case: [peers.Variant("numpy odd", "fp32", refuse)])
-    document = run.collect([cases.Job("gemm", Gemm(1, 8, 8))], ["numpy"], [1], 1)
+    document = run.collect([cases.Job("gemm", Gemm(1, 8, 8))], ["numpy"], [1], 1, start=side.Side)
     assert document["results"][0]["skipped"] == {"numpy odd": "RuntimeError: no such shape"}
+
+
+# --- a process for each runtime ---------------------------------------------------------------------------
+
+
+def state(process):
+    status = (Path("/proc") / str(process) / "status").read_text()
+    return next(line.split()[1] for line in status.splitlines() if line.startswith("State"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_child_stands_still_between_its_turns():
+    import time
+
+    numpy = child.Child("numpy", 1, ot.backends.cpu.get_isa())
+    try:
+        case = Gemm(2, 8, 8)
+        names = [entry["name"] for entry in numpy.build(case, operands.make(case))]
+        assert numpy.turn(names[0]) > 0
+        for _ in range(100):
+            if state(numpy._process.pid) == "T":
+                break
+            time.sleep(0.01)
+        assert state(numpy._process.pid) == "T"
+        with pytest.raises(RuntimeError, match="KeyError"):
+            numpy.turn("nobody")
+        assert numpy.turn(names[0]) > 0
+        os.kill(numpy._process.pid, signal.SIGKILL)
+        with pytest.raises(RuntimeError, match="numpy: its process ended with SIGKILL at 'turn'"):
+            numpy.turn(names[0])
+    finally:
+        numpy.close()
+
+
+def test_children_name_what_is_missing():
+    with pytest.raises(ImportError, match="ncnn"):
+        child.Child("ncnn", 1, ot.backends.cpu.get_isa())
+
+
+# --- whole networks ---------------------------------------------------------------------------------------
+
+
+def test_a_network_is_near_its_float_form_and_says_what_it_takes(document):
+    found = [(r, e) for r in document["results"] for e in r["entries"] if "sqnr" in e]
+    assert {r["case"] for r, _ in found} == {"small", "tiny"}
+    assert all(e["sqnr"] > 5 for _, e in found)  # so small a network has little to average
+    footprints = [e["footprint"] for r, e in found if r["threads"] == 1]
+    assert all({"load s", "resident MB", "peak MB"} <= set(each) for each in footprints)
+    header, lines = report.footprint_rows(document["results"])
+    assert len(lines) == 2
+    assert {len(line) for line in lines} == {len(header)}
+
+
+def test_architectures_are_imported_once_for_each_text():
+    changed = networks.architecture("lstm_tagger", changes=[("Made for", "Meant for")])
+    assert changed is not networks.architecture("lstm_tagger")
+    assert changed.__doc__ != networks.architecture("lstm_tagger").__doc__
+    assert networks.architecture("bert") is networks.architecture("bert")
 
 
 # --- what is shown ----------------------------------------------------------------------------------------
@@ -304,7 +375,7 @@ def test_info_needs_nothing_of_the_bench():
 
 
 def test_every_group_can_be_asked_for():
-    assert {job.group for job in command.chosen_jobs(["all"], None)} == {*cases.GROUPS, "network"}
+    assert {job.group for job in command.chosen_jobs(["all"], None)} == set(cases.GROUPS)
     assert [job.case for job in command.chosen_jobs([], None)] == list(cases.GROUPS["gemm"])
 
 

@@ -123,6 +123,11 @@ class Lstm:
         """Two operations to a multiply-add of the gates' products."""
         return 2.0 * self.steps * self.batch * 8 * self.hidden**2
 
+    @property
+    def probe(self) -> Dynamic:
+        """A layer whose product is of the same kind."""
+        return Dynamic(8, 64, 256)
+
 
 @dataclass(frozen=True)
 class Elementwise:
@@ -167,7 +172,46 @@ class Pool:
         return float(self.channels * (self.size**2 + self.out_size**2))
 
 
-Case = Gemm | Conv | Lstm | Elementwise | Pool
+@dataclass(frozen=True)
+class Network:
+    """A whole network, batch 1, float32 in and out; ``networks`` makes it.
+
+    Attributes
+    ----------
+    name : str
+    file, maker : str
+        The file of ``examples/networks`` without ``.py``, and the function there.
+    shape : tuple of int
+        Of the input.
+    adds : float
+        Multiply-adds.
+    dynamic : bool
+        Whether activations are quantized as they come, without calibration.
+    arguments : tuple
+        For the maker.
+    """
+
+    name: str
+    file: str
+    maker: str
+    shape: tuple[int, ...]
+    adds: float
+    dynamic: bool = False
+    arguments: tuple[int, ...] = ()
+    unit: ClassVar[str] = "GOP/s"
+
+    @property
+    def work(self) -> float:
+        """Two operations to a multiply-add."""
+        return 2.0 * self.adds
+
+    @property
+    def probe(self) -> Gemm | Conv:
+        """A layer of the kind that decides whether the network is exact."""
+        return Dynamic(8, 64, 256) if self.dynamic else Conv(3, 64, 64, 8)
+
+
+Case = Gemm | Conv | Lstm | Elementwise | Pool | Network
 
 _GEMM = (
     *((1, 1024, 1024), (1, 4096, 4096), (16, 768, 768), (64, 3072, 768), (128, 768, 768), (128, 768, 3072)),
@@ -221,41 +265,17 @@ GROUPS: dict[str, tuple[Case, ...]] = {
         Int4(128, 768, 3072),
         Int4(1, 768, 3072),
     ),
+    "networks": (
+        Network("ResNet-50", "resnet", "resnet50", (1, 3, 224, 224), 4.089e9),
+        Network("MobileNetV2", "mobilenet_v2", "mobilenet_v2", (1, 3, 224, 224), 0.3008e9),
+        Network("EfficientNet-Lite0", "efficientnet_lite", "efficientnet_lite0", (1, 3, 224, 224), 0.4e9),
+    ),
+    "sequences": (
+        Network("BERT-base layer", "bert", "bert_base", (1, 128, 768), 0.931e9, True, (1,)),
+        Lstm(1, 512),
+        Lstm(1, 1024),
+    ),
 }
-
-
-def _bottleneck(size: int, narrow: int, before: int, stride: int, count: int) -> list[Conv]:
-    """One stage of ResNet-50: `count` blocks, the first of them with a shortcut convolution."""
-    wide = narrow * 4
-    first = [Conv(1, before, narrow, size), Conv(3, narrow, narrow, size, stride), Conv(1, before, wide, size, stride)]
-    after = size // stride
-    rest = [Conv(1, wide, narrow, after), Conv(3, narrow, narrow, after)] * (count - 1)
-    return first + rest + [Conv(1, narrow, wide, after)] * count
-
-
-def resnet50() -> tuple[Conv, ...]:
-    """All 53 convolutions of ResNet-50, 224 x 224, batch 1 (in no order that a network would run them)."""
-    return (
-        Conv(7, 3, 64, 224, 2),
-        *_bottleneck(56, 64, 64, 1, 3),
-        *_bottleneck(56, 128, 256, 2, 4),
-        *_bottleneck(28, 256, 512, 2, 6),
-        *_bottleneck(14, 512, 1024, 2, 3),
-    )
-
-
-@dataclass(frozen=True)
-class Network:
-    """Convolutions run one after the other, each on operands of its own."""
-
-    name: str
-    layers: tuple[Conv, ...]
-    unit: ClassVar[str] = "GOP/s"
-
-    @property
-    def work(self) -> float:
-        """That of all layers."""
-        return sum(layer.work for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -263,7 +283,7 @@ class Job:
     """A case to measure, under the name of its group; `at` where it lies on a sweep."""
 
     group: str
-    case: Case | Network
+    case: Case
     at: int | None = None
 
 
@@ -297,7 +317,8 @@ def parse_shape(group: str, text: str) -> Case:
     text : str
         Integers joined by ``x``: M x N x K for gemm, dynamic and int4 (then the group size); kernel x channels x
         filters x image [x stride [x groups]] for convolutions; batch x hidden [x steps] for lstm; the number of
-        elements for elementwise; channels x image for pool. Or the name of a case of the group's table.
+        elements for elementwise; channels x image for pool. Or the name of a case of the group's table: the only form
+        for networks.
 
     Raises
     ------
@@ -312,10 +333,9 @@ def parse_shape(group: str, text: str) -> Case:
         if min(numbers) < 1:
             raise ValueError
         return _MAKERS[group](*numbers)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"shape {text!r}: expected {_FORMS[group]} or one of: {', '.join(c.name for c in GROUPS[group])}"
-        ) from None
+    except (ValueError, TypeError, KeyError):
+        names = ", ".join(case.name for case in GROUPS[group])
+        raise ValueError(f"shape {text!r}: expected {_FORMS.get(group, 'a name')} or one of: {names}") from None
 
 
 _MAKERS: dict[str, Callable[..., Case]] = {
@@ -328,6 +348,7 @@ _MAKERS: dict[str, Callable[..., Case]] = {
     "lstm": Lstm,
     "elementwise": lambda n: Elementwise("quantize", n),
     "pool": Pool,
+    "sequences": Lstm,
 }
 _CONV_FORM = "KERNELxCHANNELSxFILTERSxSIZE[xSTRIDE[xGROUPS]]"
 _FORMS = {
@@ -340,4 +361,5 @@ _FORMS = {
     "lstm": "BATCHxHIDDEN[xSTEPS]",
     "elementwise": "ELEMENTS",
     "pool": "CHANNELSxSIZE",
+    "sequences": "BATCHxHIDDEN[xSTEPS]",
 }

@@ -13,7 +13,7 @@ from octensor import _C
 from . import cases, peers
 from .cases import Job, Network
 
-_NAMES = [*cases.GROUPS, "network", "sweep", "all"]
+_NAMES = [*cases.GROUPS, "sweep", "all"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=9, help="how often each contender is timed")
     parser.add_argument("--isa", default=None, help="instruction set for octensor; avx2 also holds the peers to it")
     parser.add_argument("--full", action="store_true", help="also a column for every contender")
+    parser.add_argument(
+        "--profile", type=Path, default=None, metavar="FOLDER", help="write the steps of octensor's networks there"
+    )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write every figure there")
     parser.add_argument("--chart", type=Path, default=None, metavar="FILE", help="draw them (PNG; needs matplotlib)")
     parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="write the tables there")
@@ -46,18 +49,16 @@ def chosen_jobs(groups: Sequence[str], shapes: str | None) -> list[Job]:
     ValueError
         For a group or a shape that does not exist; for shapes of several groups.
     """
-    names = [*cases.GROUPS, "network"] if "all" in groups else groups or ["gemm"]
+    names = list(cases.GROUPS) if "all" in groups else groups or ["gemm"]
     for name in names:
         if name not in _NAMES:
             raise ValueError(f"group {name!r}: expected one of {', '.join(_NAMES)}")
-    if shapes is not None and (len(names) != 1 or names[0] == "network"):
-        raise ValueError("--shapes: expected one group (not network) beside it")
+    if shapes is not None and len(names) != 1:
+        raise ValueError("--shapes: expected one group beside it")
     wanted = None if shapes is None else [text.strip() for text in shapes.split(",")]
     found: list[Job] = []
     for name in names:
-        if name == "network":
-            found.append(Job(name, Network("ResNet-50 convolutions", cases.resnet50())))
-        elif name == "sweep":
+        if name == "sweep":
             found += _sweep(wanted)
         elif wanted is not None:
             found += [Job(name, cases.parse_shape(name, text)) for text in wanted]
@@ -107,7 +108,7 @@ def thread_counts(text: str) -> list[int]:
 
 def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Run the bench with parsed options (and the arguments they came from); return the exit status."""
-    from . import chart, markdown, mask, report, run
+    from . import chart, markdown, mask, networks, report, run
 
     try:
         if options.rounds < 1:
@@ -130,6 +131,12 @@ def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     document = run.collect(jobs, names, threads, options.rounds, progress)
     document["command"] = ["octensor", *arguments]
     report.show(document, options.full)
+    try:
+        for case in [job.case for job in jobs if options.profile and isinstance(job.case, Network)]:
+            print(networks.profile(case, options.profile))
+    except (ValueError, ImportError) as error:
+        print(f"octensor bench: {error}", file=sys.stderr)
+        return 1
     if options.json:
         options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
     if options.chart:

@@ -38,6 +38,9 @@ def render(document: dict[str, Any], full: bool = True) -> str:
             text = ", ".join(f"{name} {value:.0f} {unit.get(name, 'GOP/s')}" for name, value in ceilings.items())
             parts.append(f"Ceilings: {text}.")
         parts.append(table(*report.rows(chosen)))
+        header, footprints = report.footprint_rows(chosen)
+        if footprints:
+            parts.append(table(header, footprints))
         if full:
             title = f"Every contender, median ms ({chosen[0]['unit']}), * not exact"
             inner = table(*report.full_rows(chosen))

@@ -7,10 +7,11 @@ every peer accepts. Sums are taken in float64, where they are exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from .cases import Case, Conv, Dynamic, Gemm, Int4, Lstm, Pool
+from .cases import Case, Conv, Dynamic, Gemm, Int4, Lstm, Network, Pool
 
 X_SCALE, W_SCALE = 0.02, 0.01
 X_ZERO = OUT_ZERO = 128
@@ -33,12 +34,15 @@ class Data:
     result : ndarray
         The exact result, channels last: u8 codes, or float32 where the case gives floats. Empty where there is
         nothing to compare with.
+    folder : Path, optional
+        A network's files.
     """
 
     x: np.ndarray
     w: np.ndarray
     out_scale: float
     result: np.ndarray
+    folder: Path | None = None
 
     @property
     def x_float(self) -> np.ndarray:
@@ -123,6 +127,8 @@ def make(case: Case) -> Data:
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
         return Data(x, empty.view(np.int8), 1.0, windows.max((-2, -1)))
+    if isinstance(case, Network):
+        raise TypeError("operands.make: expected a case other than a Network: networks.data makes those")
     x, w = rng.integers(0, 256, case.n, dtype=np.uint8), rng.integers(-128, 128, case.n, dtype=np.int8)
     if case.op == "quantize":
         return Data(x, w, X_SCALE, x)

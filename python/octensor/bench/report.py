@@ -59,8 +59,23 @@ def full_rows(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[s
     return ["case", *names], table
 
 
+def footprint_rows(results: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """One line to a network and integer variant: what it takes besides time, and how near it is to float.
+
+    Empty where no result has any.
+    """
+    found = [(r["case"], e) for r in results for e in r["entries"] if "footprint" in e]
+    names = list(dict.fromkeys(name for _, entry in found for name in entry["footprint"]))
+    table = []
+    for case, entry in found:
+        values = entry["footprint"]
+        cells = [number(values[name]) if name in values else "-" for name in names]
+        table.append([f"{case}, {entry['name']}", *cells, f"{entry['sqnr']:.1f}" if "sqnr" in entry else "-"])
+    return ["network, variant", *names, "dB to float"], table
+
+
 def summary_lines(document: dict[str, Any]) -> list[str]:
-    """Geometric means; ceilings; how 2 threads compare with 1; what was skipped."""
+    """Geometric means; how 2 threads compare with 1; what is installed; what was skipped."""
     lines = []
     for row in document["summary"]:
         parts = [
@@ -71,6 +86,8 @@ def summary_lines(document: dict[str, Any]) -> list[str]:
         if parts:
             lines.append(f"{row['group']}, {row['threads']} thread(s), geometric means: {'; '.join(parts)}")
     lines += scaling_lines(document["results"])
+    sizes = ", ".join(f"{name} {number(size)}" for name, size in document["installed MB"].items())
+    lines.append(f"installed, without what they need, MB: {sizes}")
     reasons: dict[str, str] = {}
     for result in document["results"]:
         reasons |= {f"{name} ({result['group']})": reason for name, reason in result["skipped"].items()}
@@ -80,7 +97,7 @@ def summary_lines(document: dict[str, Any]) -> list[str]:
 def scaling_lines(results: Sequence[dict[str, Any]]) -> list[str]:
     """Where a network ran on several numbers of threads: each contender's gain."""
     lines = []
-    networks = [r for r in results if r["group"] == "network"]
+    networks = [r for r in results if r["group"] in ("networks", "sequences")]
     times = {(r["case"], r["threads"], e["name"]): e["ms"]["median"] for r in networks for e in r["entries"]}
     for (case, threads, name), ms in times.items():
         if threads > 1 and (case, 1, name) in times:
@@ -100,6 +117,9 @@ def show(document: dict[str, Any], full: bool) -> None:
         _print_table(title, *rows(chosen))
         if full:
             _print_table(f"{group}: every contender, median ms ({chosen[0]['unit']}), * not exact", *full_rows(chosen))
+        header, table = footprint_rows(chosen)
+        if table:
+            _print_table(f"{group}: a process each", header, table)
     for line in summary_lines(document):
         print(line)
 

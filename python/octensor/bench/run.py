@@ -1,31 +1,35 @@
-"""Measures cases: builds every variant, checks it against the exact result, times all of them in turn.
+"""Measures cases: has every runtime build its variants, lets all of them take turns, compares.
 
 The result is plain data, as JSON holds it; ``report``, ``chart`` and ``markdown`` only read it.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from octensor import _C
 
-from . import operands, peers, timing
-from .cases import Case, Conv, Elementwise, Gemm, Job, Network, Pool
+from . import mask, networks, operands, timing
+from .cases import Case, Elementwise, Gemm, Job, Network, Pool
 from .ceilings import Ceiling, Yardstick
-from .peers import Peer, Runner, Variant
+from .child import Child
+from .operands import Data
 
-SCHEMA = "octensor-bench/1"
+SCHEMA = "octensor-bench/2"
 OWN = "octensor"
 
 
 class Bench:
-    """One process's contenders on one number of threads.
+    """A run's contenders on one number of threads, a process for each runtime.
 
     Parameters
     ----------
@@ -36,34 +40,58 @@ class Bench:
         For octensor, the peers and the ceilings.
     rounds : int
         How often each contender is timed.
+    start : callable
+        ``start(name, threads, isa)`` makes a contender: `Child`, or `side.Side` to stay in this process.
     """
 
-    def __init__(self, names: Sequence[str], threads: int, rounds: int) -> None:
+    def __init__(self, names: Sequence[str], threads: int, rounds: int, start: Callable[..., Any] = Child) -> None:
         self.threads, self.rounds = threads, rounds
         self.skipped: dict[str, str] = {}
-        self.peers: list[Peer] = []
+        self.sides: list[Any] = []
         self.yardstick = Yardstick(_C.get_isa(), threads)
-        self._probes: dict[tuple[str, Case], bool] = {}
+        self._start = start
         for name in (OWN, *names):
             try:
-                self.peers.append(peers.load(name, threads))
-            except ImportError as error:
+                self.sides.append(start(name, threads, _C.get_isa()))
+            except (ImportError, RuntimeError) as error:
                 self.skipped[name] = str(error)
+
+    def close(self) -> None:
+        """End the processes."""
+        for side in self.sides:
+            if isinstance(side, Child):
+                side.close()
 
     def measure(self, job: Job) -> dict[str, Any]:
         """Time octensor, the peers and the ceilings on one case."""
         case = job.case
-        built, entries, skipped = self._build(case)
+        data = networks.data(case) if isinstance(case, Network) else operands.make(case)
+        entries, skipped = [], dict(self.skipped)
+        turns: dict[str, Callable[[], float]] = {}
+        for side in list(self.sides):
+            try:
+                built = side.build(case, data)
+            except RuntimeError as error:  # its process is gone
+                skipped[side.name] = self.skipped[side.name] = str(error)
+                self.sides.remove(side)
+                continue
+            for entry in built:
+                if "skipped" in entry:
+                    skipped[entry["name"]] = entry["skipped"]
+                    continue
+                entries.append(entry)
+                turns[entry["name"]] = partial(side.turn, entry["name"])
         ceilings = {f"ceiling {c.name}": c for c in ([] if job.at else self._ceilings(case))}
-        contenders: dict[str, Callable[[], object]] = {name: runner.call for name, runner in built.items()}
-        contenders |= {name: ceiling.call for name, ceiling in ceilings.items()}
-        seconds = timing.interleave(contenders, self.rounds, pause=timing.PAUSE if self.threads > 1 else 0.0)
+        turns |= {name: timing.Stopwatch(ceiling.call).turn for name, ceiling in ceilings.items()}
+        seconds = timing.interleave(turns, self.rounds)
         for entry in entries:
             samples = seconds[entry["name"]]
             spread = timing.Spread.of([s * 1e3 for s in samples])
             entry["ms"] = {"median": spread.median, "minimum": spread.minimum, "q1": spread.q1, "q3": spread.q3}
             entry["noise"] = spread.noise
             entry["rate"] = case.work / spread.median / 1e6
+        if isinstance(case, Network) and self.threads == 1:
+            self._footprints(case, data, entries)
         result: dict[str, Any] = {"group": job.group, "case": case.name, "threads": self.threads}
         result |= {"unit": case.unit, "at": job.at, "work": case.work, "entries": entries, "skipped": skipped}
         result["ceilings"] = {c.name: c.work / statistics.median(seconds[name]) / 1e9 for name, c in ceilings.items()}
@@ -75,57 +103,22 @@ class Bench:
             result["ratios"] = _ratios(own, entries, seconds)
         return result
 
-    def _build(self, case: Case | Network) -> tuple[dict[str, Runner], list[dict[str, Any]], dict[str, str]]:
-        data = [operands.make(layer) for layer in layers(case)]
-        built: dict[str, Runner] = {}
-        entries: list[dict[str, Any]] = []
-        skipped = dict(self.skipped)
-        for peer, name, variants in self._variants(case):
-            try:
-                runners = [variant.build(one) for variant, one in zip(variants, data, strict=True)]
-                exact = self._exact(variants, runners, data, case)
-            except Exception as error:  # peers refuse in their own ways: the reason is reported
-                skipped[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    def _footprints(self, case: Network, data: Data, entries: list[dict[str, Any]]) -> None:
+        """Add what each integer variant takes in a process that runs nothing else, less the bench's own share."""
+        bare = bare_memory()
+        for entry in entries:
+            if entry["precision"] == "fp32":
                 continue
-            built[name] = runners[0] if len(runners) == 1 else Runner(_sequence([r.call for r in runners]))
-            entries.append({"name": name, "peer": peer, "precision": variants[0].precision, "exact": exact})
-        return built, entries, skipped
+            side = self._start(entry["peer"], self.threads, _C.get_isa())
+            found = side.footprint(entry["name"], case, data)
+            if isinstance(side, Child):
+                side.close()
+            bench = 0.0 if entry["peer"] == OWN else found["base"] - bare
+            rest = {name: value for name, value in found.items() if name not in ("base", "resident", "peak")}
+            memory = {f"{name} MB": found[name] - bench for name in ("resident", "peak")}
+            entry["footprint"] = memory | rest
 
-    def _variants(self, case: Case | Network) -> Iterator[tuple[str, str, list[Variant]]]:
-        """Peer, name, a variant for each layer: those that every layer has."""
-        for peer in self.peers:
-            choices = [{v.name: v for v in peer.variants(layer)} for layer in layers(case)]
-            for name in choices[0]:
-                if all(name in choice for choice in choices):
-                    yield peer.name, name, [choice[name] for choice in choices]
-
-    def _exact(
-        self, variants: list[Variant], runners: list[Runner], data: list[operands.Data], case: Case | Network
-    ) -> bool | None:
-        """Whether integer results are right; None for floats and where there is nothing to compare with."""
-        if variants[0].precision == "fp32" or not all(one.result.size for one in data):
-            return None
-        agrees = all(_agrees(runner, one) for runner, one in zip(runners, data, strict=True))
-        return agrees and self._probe(variants[0], case)
-
-    def _probe(self, variant: Variant, case: Case | Network) -> bool:
-        """Whether all-255 activations times all-127 weights come out right."""
-        small: Gemm | Conv
-        if not isinstance(case, Gemm | Conv) or variant.precision == "int4":
-            return True
-        if isinstance(case, Gemm):
-            small = replace(case, m=min(case.m, 8), n=min(case.n, 64), k=256)
-        else:
-            small = replace(case, size=min(case.size, 8))
-        key = variant.name, small
-        if key not in self._probes:
-            owner = next(peer for peer in self.peers if variant.name in {v.name for v in peer.variants(case)})
-            twin = next(v for v in owner.variants(small) if v.name == variant.name)
-            data = operands.probe(small)
-            self._probes[key] = _agrees(twin.build(data), data)
-        return self._probes[key]
-
-    def _ceilings(self, case: Case | Network) -> list[Ceiling]:
+    def _ceilings(self, case: Case) -> list[Ceiling]:
         if isinstance(case, Elementwise | Pool):
             return self.yardstick.memory(copy=max(64, int(case.work) // 2))
         compute = self.yardstick.compute()
@@ -134,9 +127,11 @@ class Bench:
         return compute
 
 
-def layers(case: Case | Network) -> Sequence[Case]:
-    """List the case itself, or a network's."""
-    return case.layers if isinstance(case, Network) else (case,)
+def bare_memory() -> float:
+    """Return the resident memory, in MB, of a process that has imported NumPy and nothing else."""
+    code = "import numpy; print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmRSS')][0])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return int(done.stdout) / 1024 if done.returncode == 0 else 0.0
 
 
 def machine() -> dict[str, Any]:
@@ -152,12 +147,25 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform(), "peers masked to": masked or None}
 
 
+def installed(names: Iterable[str]) -> dict[str, float]:
+    """Return what each peer's packages take on disk, in MB; without those that they need."""
+    found = {}
+    for name in names:
+        specs = [importlib.util.find_spec(package) for package in mask.PACKAGES.get(name) or [name]]
+        folders = [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or []]
+        folders += [path for folder in folders if (path := folder.with_name(f"{folder.name}.libs")).exists()]
+        sizes = [path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file()]
+        found[name] = sum(sizes) / 1e6
+    return found
+
+
 def collect(
     jobs: Sequence[Job],
     names: Sequence[str],
     threads: Sequence[int],
     rounds: int,
     progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    start: Callable[..., Any] = Child,
 ) -> dict[str, Any]:
     """Measure every case on every number of threads.
 
@@ -170,17 +178,28 @@ def collect(
     rounds : int
     progress : callable
         Told each result as it comes.
+    start : callable
+        As `Bench` takes it.
     """
     results: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     for count in threads:
-        bench = Bench(names, count, rounds)
-        versions |= {peer.name: peer.version for peer in bench.peers}
-        for job in jobs:
-            results.append(bench.measure(job))
-            progress(results[-1])
+        bench = Bench(names, count, rounds, start)
+        versions |= {side.name: side.version for side in bench.sides}
+        try:
+            for job in jobs:
+                results.append(bench.measure(job))
+                progress(results[-1])
+        finally:
+            bench.close()
     document = {"schema": SCHEMA, "octensor": _C.__version__, "isa": _C.get_isa(), "machine": machine()}
-    return document | {"rounds": rounds, "peers": versions, "results": results, "summary": summarise(results)}
+    return document | {
+        "rounds": rounds,
+        "peers": versions,
+        "installed MB": installed(versions),
+        "results": results,
+        "summary": summarise(results),
+    }
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -202,19 +221,7 @@ def _own(entries: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return next((e for e in reversed(entries) if e["peer"] == OWN), None)
 
 
-def _agrees(runner: Runner, data: operands.Data) -> bool:
-    return runner.output is None or data.agrees(runner.output())
-
-
-def _sequence(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
-    def call() -> None:
-        for one in calls:
-            one()
-
-    return call
-
-
-def _share(case: Case | Network, ceiling: Ceiling, limit: Sequence[float], own: Sequence[float]) -> float:
+def _share(case: Case, ceiling: Ceiling, limit: Sequence[float], own: Sequence[float]) -> float:
     """How much of the ceiling's rate a case reaches: for memory against arithmetic, the bytes it must read."""
     work = case.work
     if ceiling.name == "read once" and isinstance(case, Gemm):

@@ -1,8 +1,8 @@
 """Interleaved timing: every contender runs once per round, in turn.
 
 A clock that wanders or a neighbour that wakes up then touches all of them alike. A round's figure is the
-mean of enough calls to fill `TARGET` seconds; warm-up calls before each let the caches and the previous
-contender's spinning threads settle. Ratios are medians over rounds of the ratio within the round.
+mean of enough calls to fill `TARGET` seconds; warm-up calls before each let the caches and a runtime's own
+threads settle. Ratios are medians over rounds of the ratio within the round.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 TARGET = 4e-3  # seconds that a contender's calls of one round take together
 SETTLE = 1e-3  # seconds of untimed calls before
-PAUSE = 2e-2  # seconds of sleep before these, with several threads: those of the contender before may spin till then
 
 
 @dataclass(frozen=True)
@@ -68,33 +67,43 @@ def calls_per_round(call: Callable[[], object], clock: Callable[[], float], targ
     return max(1, round(target / quickest))
 
 
-def interleave(
-    contenders: Mapping[str, Callable[[], object]],
-    rounds: int,
-    clock: Callable[[], float] = time.perf_counter,
-    target: float = TARGET,
-    settle: float = SETTLE,
-    pause: float = 0.0,
-) -> dict[str, list[float]]:
-    """Seconds per call of each contender, one figure per round.
+class Stopwatch:
+    """Times one contender, a turn at a time; the first turn also finds out how many calls fill one."""
+
+    def __init__(
+        self,
+        call: Callable[[], object],
+        clock: Callable[[], float] = time.perf_counter,
+        target: float = TARGET,
+        settle: float = SETTLE,
+    ) -> None:
+        self._call, self._clock, self._target, self._settle = call, clock, target, settle
+        self._repeat = 0
+
+    def turn(self) -> float:
+        """Return the seconds that a call takes, after at least one call that is not counted."""
+        call, clock = self._call, self._clock
+        if not self._repeat:
+            self._repeat = calls_per_round(call, clock, self._target)
+        until = clock() + self._settle
+        call()
+        while clock() < until:
+            call()
+        start = clock()
+        for _ in range(self._repeat):
+            call()
+        return (clock() - start) / self._repeat
+
+
+def interleave(turns: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Let every contender take its turn in each round; return what the turns gave.
 
     The order rotates from round to round, so that nobody always follows the same neighbour.
     """
-    order = list(contenders)
-    repeats = {name: calls_per_round(contenders[name], clock, target) for name in order}
+    order = list(turns)
     seconds: dict[str, list[float]] = {name: [] for name in order}
-    for turn in range(rounds):
-        shift = turn % len(order) if order else 0
+    for number in range(rounds):
+        shift = number % len(order) if order else 0
         for name in order[shift:] + order[:shift]:
-            call, repeat = contenders[name], repeats[name]
-            if pause:
-                time.sleep(pause)
-            until = clock() + settle
-            call()
-            while clock() < until:
-                call()
-            start = clock()
-            for _ in range(repeat):
-                call()
-            seconds[name].append((clock() - start) / repeat)
+            seconds[name].append(turns[name]())
     return seconds

@@ -27,10 +27,13 @@ class Runner:
         Runs it once; what is timed.
     output : callable or None
         Its result as an array: codes or float32, channels last. None where there is nothing to compare.
+    facts : dict of float, optional
+        What else is known of a network, such as the size of its arena.
     """
 
     call: Callable[[], object]
     output: Callable[[], np.ndarray] | None = None
+    facts: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)

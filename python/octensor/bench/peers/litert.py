@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Pool
+from .. import networks
+from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Network, Pool
 from ..operands import OUT_ZERO, W_SCALE, X_SCALE, X_ZERO, Data
+from ..tflite import Graph
 from . import Runner, Variant
 
 
@@ -25,16 +27,20 @@ class LiteRt:
         from importlib.metadata import version
 
         from ai_edge_litert import interpreter, schema_py_generated
-        from flatbuffers import Builder
 
-        self._interpreter, self._schema, self._builder = interpreter, schema_py_generated, Builder
+        self._interpreter, self._schema = interpreter, schema_py_generated
         self.version = version("ai-edge-litert")
         self._threads = threads
 
     def variants(self, case: Case) -> Sequence[Variant]:
         """float32 and int8; for dynamic layers int8 weights."""
-        if isinstance(case, Int4 | Lstm):
+        if isinstance(case, Int4 | Lstm) or (isinstance(case, Network) and case.dynamic):
             return []
+        if isinstance(case, Network):
+            return [
+                Variant("litert fp32", "fp32", lambda data: self._network(data, "float")),
+                Variant("litert int8", "int8", lambda data: self._network(data, "int8")),
+            ]
         if isinstance(case, Elementwise):
             return [Variant("litert", "int8", lambda data: self._elementwise(case, data))]
         suffix = "dyn" if isinstance(case, Dynamic) else "int8"
@@ -46,7 +52,7 @@ class LiteRt:
     # --- cases ------------------------------------------------------------------------------------------
 
     def _layer(self, case: Gemm | Conv | Pool, data: Data, integer: bool) -> Runner:
-        graph = _Graph(self._schema)
+        graph = Graph(self._schema)
         static = integer and not isinstance(case, Dynamic)
         x = _signed(data.x) if static else data.x_float
         padding = 0  # SAME
@@ -66,14 +72,14 @@ class LiteRt:
                 axis = 3 if case.is_depthwise else 0
                 w = w.transpose(1, 2, 3, 0) if case.is_depthwise else w.transpose(0, 2, 3, 1)
             scales = np.full(w.shape[axis], W_SCALE, np.float32)
-            inputs.append(graph.tensor(w.shape, w.dtype, scales if integer else None, axis, np.ascontiguousarray(w)))
+            inputs.append(graph.tensor(w.shape, w.dtype, scales if integer else None, 0, axis, np.ascontiguousarray(w)))
             zeros = np.zeros(w.shape[axis], np.int32 if static else np.float32)
             scale = scales * np.float32(X_SCALE) if static else None
-            inputs.append(graph.tensor(zeros.shape, zeros.dtype, scale, 0, zeros))
+            inputs.append(graph.tensor(zeros.shape, zeros.dtype, scale, value=zeros))
         out_scale = X_SCALE if isinstance(case, Pool) else data.out_scale
-        graph.tensor(_out_shape(case), x.dtype, out_scale if static else None)
-        graph.operator(*self._operator(case, padding, integer), inputs)
-        return self._run(graph, [x])
+        made = graph.tensor(_out_shape(case), x.dtype, out_scale if static else None)
+        graph.operator(*self._operator(case, padding, integer), inputs, made)
+        return self._run(graph, [x], made)
 
     def _operator(self, case: Gemm | Conv | Pool, padding: int, integer: bool) -> tuple[str, str, Any]:
         schema = self._schema
@@ -95,25 +101,36 @@ class LiteRt:
         )
 
     def _elementwise(self, case: Elementwise, data: Data) -> Runner:
-        graph, shape, schema = _Graph(self._schema), (case.n,), self._schema
+        graph, shape, schema = Graph(self._schema), (case.n,), self._schema
         if case.op == "quantize":
             graph.tensor(shape, np.float32, None)
-            graph.tensor(shape, np.int8, X_SCALE)
-            graph.operator("QUANTIZE", "QuantizeOptions", schema.QuantizeOptionsT(), [0])
-            return self._run(graph, [data.x_float])
+            made = graph.tensor(shape, np.int8, X_SCALE)
+            graph.operator("QUANTIZE", "QuantizeOptions", schema.QuantizeOptionsT(), [0], made)
+            return self._run(graph, [data.x_float], made)
         graph.tensor(shape, np.int8, X_SCALE)
         if case.op == "dequantize":
-            graph.tensor(shape, np.float32, None)
-            graph.operator("DEQUANTIZE", "DequantizeOptions", schema.DequantizeOptionsT(), [0])
-            return self._run(graph, [_signed(data.x)])
+            made = graph.tensor(shape, np.float32)
+            graph.operator("DEQUANTIZE", "DequantizeOptions", schema.DequantizeOptionsT(), [0], made)
+            return self._run(graph, [_signed(data.x)], made)
         graph.tensor(shape, np.int8, X_SCALE)
-        graph.tensor(shape, np.int8, data.out_scale)
-        graph.operator("ADD", "AddOptions", schema.AddOptionsT(), [0, 1])
-        return self._run(graph, [_signed(data.x), _signed(data.w.view(np.uint8))])
+        made = graph.tensor(shape, np.int8, data.out_scale)
+        graph.operator("ADD", "AddOptions", schema.AddOptionsT(), [0, 1], made)
+        return self._run(graph, [_signed(data.x), _signed(data.w.view(np.uint8))], made)
 
-    def _run(self, graph: _Graph, inputs: Sequence[np.ndarray]) -> Runner:
-        content = graph.serialise(self._builder, len(inputs))
-        interpreter = self._interpreter.Interpreter(model_content=content, num_threads=self._threads)
+    def _network(self, data: Data, name: str) -> Runner:
+        model = self._interpreter.Interpreter(
+            model_path=str(networks.file(data, f"{name}.tflite")), num_threads=self._threads
+        )
+        return self._bound(model, [np.ascontiguousarray(data.x.transpose(0, 2, 3, 1))])
+
+    def _run(self, graph: Graph, inputs: Sequence[np.ndarray], output: int) -> Runner:
+        """Interpret a graph whose first tensors are its inputs."""
+        from flatbuffers import Builder
+
+        content = graph.serialise(Builder(1024), list(range(len(inputs))), output)
+        return self._bound(self._interpreter.Interpreter(model_content=content, num_threads=self._threads), inputs)
+
+    def _bound(self, interpreter: Any, inputs: Sequence[np.ndarray]) -> Runner:
         interpreter.allocate_tensors()
         for index, array in enumerate(inputs):
             interpreter.set_tensor(interpreter.get_input_details()[index]["index"], array)
@@ -125,53 +142,6 @@ class LiteRt:
             return (result.astype(np.int16) + OUT_ZERO).astype(np.uint8) if result.dtype == np.int8 else result
 
         return Runner(interpreter.invoke, read)
-
-
-class _Graph:
-    """Tensors and one operator, whose last tensor is its result."""
-
-    def __init__(self, schema: Any) -> None:
-        self._schema = schema
-        self._tensors: list[Any] = []
-        self._buffers = [schema.BufferT()]
-        self._codes: list[Any] = []
-        self._operators: list[Any] = []
-
-    def tensor(
-        self, shape: Sequence[int], dtype: Any, scale: Any, axis: int = 0, value: np.ndarray | None = None
-    ) -> int:
-        """Add a tensor, constant where it has a value, quantized where it has a scale; return its index."""
-        types = self._schema.TensorType
-        kind = {"float32": types.FLOAT32, "int8": types.INT8, "int32": types.INT32}[np.dtype(dtype).name]
-        made = self._schema.TensorT(shape=list(shape), type=kind, name=f"t{len(self._tensors)}".encode())
-        if scale is not None:
-            scales = np.atleast_1d(np.asarray(scale, np.float32))
-            made.quantization = self._schema.QuantizationParametersT(
-                scale=scales, zeroPoint=np.zeros(scales.size, np.int64), quantizedDimension=axis
-            )
-        if value is not None:
-            made.buffer = len(self._buffers)
-            self._buffers.append(self._schema.BufferT(data=np.frombuffer(value.tobytes(), np.uint8)))
-        self._tensors.append(made)
-        return len(self._tensors) - 1
-
-    def operator(self, code: str, options_type: str, options: Any, inputs: Sequence[int]) -> None:
-        """Set the operator; version 3 or later of those that have quantized forms."""
-        number = getattr(self._schema.BuiltinOperator, code)
-        self._codes.append(self._schema.OperatorCodeT(deprecatedBuiltinCode=number, builtinCode=number, version=3))
-        made = self._schema.OperatorT(inputs=list(inputs), outputs=[len(self._tensors) - 1])
-        made.builtinOptionsType = getattr(self._schema.BuiltinOptions, options_type)
-        made.builtinOptions = options
-        self._operators.append(made)
-
-    def serialise(self, builder_type: Any, inputs: int) -> bytes:
-        """Write the flatbuffer; the first tensors are the inputs."""
-        part = self._schema.SubGraphT(tensors=self._tensors, operators=self._operators)
-        part.inputs, part.outputs = list(range(inputs)), [len(self._tensors) - 1]
-        model = self._schema.ModelT(version=3, operatorCodes=self._codes, subgraphs=[part], buffers=self._buffers)
-        builder = builder_type(1024)
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
 
 
 def _signed(codes: np.ndarray) -> np.ndarray:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Pool
+from .. import networks
+from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Network, Pool
 from ..operands import OUT_ZERO, W_SCALE, X_SCALE, X_ZERO, Data
 from . import Runner, Variant
 
@@ -26,15 +29,25 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, threads: int) -> None:
-        import onnx
         import onnxruntime
 
-        self._onnx, self._ort, self._threads = onnx, onnxruntime, threads
+        self._ort, self._threads = onnxruntime, threads
         onnxruntime.set_default_logger_severity(3)
         self.version = str(onnxruntime.__version__)
 
+    @cached_property
+    def _onnx(self) -> Any:
+        """What builds models; a network's exist already, and its memory is not ONNX Runtime's."""
+        import onnx
+
+        return onnx
+
     def variants(self, case: Case) -> Sequence[Variant]:
         """u8s8, u8u8 and precise where weights are; float32."""
+        if isinstance(case, Network):
+            names = ("dyn s8", "dyn u8", "dyn s8 precise") if case.dynamic else ("u8s8", "u8u8", "u8s8 precise")
+            kinds = {"fp32": "fp32"} | dict.fromkeys(names, "int8")
+            return [Variant(f"ort {n}", kind, partial(self._network, name=n)) for n, kind in kinds.items()]
         if isinstance(case, Int4):
             return []
         if isinstance(case, Elementwise):
@@ -73,7 +86,7 @@ class OnnxRuntime:
         precise: bool = False,
     ) -> Runner:
         """Make a session over one node; its first output is Y, channels last where it is an image of codes."""
-        onnx, ort = self._onnx, self._ort
+        onnx = self._onnx
         value = onnx.helper.make_tensor_value_info
         kind = onnx.helper.np_dtype_to_tensor_dtype
         graph = onnx.helper.make_graph(
@@ -85,17 +98,27 @@ class OnnxRuntime:
         )
         domains = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid(_MICROSOFT, 1)]
         model = onnx.helper.make_model(graph, opset_imports=domains, ir_version=10)
+        return self._session(model.SerializeToString(), inputs, ("Y", *output), precise)
+
+    def _session(
+        self,
+        model: bytes | Path,
+        inputs: dict[str, np.ndarray],
+        output: tuple[str, type, Sequence[int]],
+        precise: bool,
+    ) -> Runner:
+        """Make a session over a model whose inputs and output are bound to buffers."""
+        ort = self._ort
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # leave the cores to the next contender
         if precise:
             options.add_session_config_entry("session.x64quantprecision", "1")
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         binding = session.io_binding()
         for name, array in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        out = ort.OrtValue.ortvalue_from_shape_and_type(list(output[1]), output[0])
-        binding.bind_ortvalue_output("Y", out)
+        out = ort.OrtValue.ortvalue_from_shape_and_type(list(output[2]), output[1])
+        binding.bind_ortvalue_output(output[0], out)
         run = session.run_with_iobinding
 
         def read() -> np.ndarray:
@@ -103,6 +126,11 @@ class OnnxRuntime:
             return np.asarray(out.numpy())
 
         return Runner(lambda: run(binding), read)
+
+    def _network(self, data: Data, name: str) -> Runner:
+        files = {"fp32": "float", "dyn s8": "s8", "dyn u8": "u8", "dyn s8 precise": "s8"}
+        path = networks.file(data, files.get(name, name.split()[0]) + ".onnx")
+        return self._session(path, {"x": data.x}, ("y", np.float32, data.result.shape), name.endswith("precise"))
 
     def _node(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> Any:
         return self._onnx.helper.make_node(kind, list(inputs), ["Y"], domain=domain, **attributes)

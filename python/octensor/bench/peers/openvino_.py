@@ -7,11 +7,13 @@ is fixed: on CPUs that have it, bfloat16 would be taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Pool
+from .. import networks
+from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Network, Pool
 from ..operands import OUT_ZERO, W_SCALE, X_SCALE, X_ZERO, Data
 from . import Runner, Variant
 
@@ -22,10 +24,9 @@ class OpenVino:
     name = "openvino"
 
     def __init__(self, threads: int) -> None:
-        import onnx
         import openvino
 
-        self._onnx, self._ov = onnx, openvino
+        self._ov = openvino
         self.version = str(openvino.__version__).split("-")[0]
         self._core = openvino.Core()
         self._settings = {
@@ -36,8 +37,20 @@ class OpenVino:
             "ENABLE_CPU_PINNING": False,
         }
 
+    @cached_property
+    def _onnx(self) -> Any:
+        """What builds models; a network's exist already, and its memory is not OpenVINO's."""
+        import onnx
+
+        return onnx
+
     def variants(self, case: Case) -> Sequence[Variant]:
         """float32 and int8; for dynamic layers float32 and 8-bit weights."""
+        if isinstance(case, Network):
+            fp32 = Variant("openvino fp32", "fp32", lambda data: self._network(data, "float"))
+            if case.dynamic:
+                return [fp32, Variant("openvino w8 dynq", "int8", lambda data: self._network(data, "w8"))]
+            return [fp32, Variant("openvino int8", "int8", lambda data: self._network(data, "u8s8"))]
         if isinstance(case, Int4 | Elementwise | Lstm):
             return []
         if isinstance(case, Dynamic):
@@ -52,11 +65,17 @@ class OpenVino:
 
     def _run(self, case: Gemm | Conv | Pool, data: Data, mode: str) -> Runner:
         model = self._core.read_model(self._model(case, data, mode), b"")
+        return self._request(model, data.x if mode == "static" else data.x_float, mode == "weights")
+
+    def _network(self, data: Data, name: str) -> Runner:
+        return self._request(self._core.read_model(networks.file(data, f"{name}.onnx")), data.x, name == "w8")
+
+    def _request(self, model: Any, x: np.ndarray, weights_only: bool) -> Runner:
+        """Compile a model of one input and one output."""
         settings = dict(self._settings)
-        if mode == "weights":
+        if weights_only:
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 128
         request = self._core.compile_model(model, "CPU", settings).create_infer_request()
-        x = data.x if mode == "static" else data.x_float
         tensor = self._ov.Tensor(x, shared_memory=True)
         request.set_input_tensor(tensor)
         alive = x, tensor, model  # the request holds pointers only

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 import octensor as ot
 from octensor import _C
 
-from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Pool
+from .. import networks
+from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Network, Pool
 from ..operands import OUT_ZERO, W_SCALE, X_SCALE, X_ZERO, Data
 from . import Runner, Variant
 
@@ -45,6 +46,7 @@ class Octensor:
                 Variant("octensor 4-bit", "int4", lambda data: _int4(case, data)),
             ]
         build = {Gemm: _gemm, Dynamic: _dynamic, Conv: _conv, Elementwise: _elementwise, Pool: _pool, Lstm: _lstm}
+        build[Network] = _network
         return [Variant("octensor", "int8", lambda data: build[type(case)](case, data))]  # type: ignore[operator]
 
 
@@ -107,10 +109,25 @@ def _lstm(case: Lstm, data: Data) -> Runner:
     for name in ("bias_ih_l0", "bias_hh_l0"):
         getattr(layer, name).data = ot.tensor(np.zeros(4 * case.hidden, np.float32))
     quantized = ot.quantization.quantize_dynamic(ot.nn.Sequential(layer), {ot.nn.LSTM})
-    x = ot.tensor(data.x_float)
+    run, _ = _planned(quantized, ot.tensor(data.x_float))
+    return Runner(run, lambda: np.asarray(run()[0]))
 
-    def call() -> object:
+
+def _network(case: Network, data: Data) -> Runner:
+    assert data.folder is not None
+    run, facts = _planned(networks.quantized(case, data.folder), ot.tensor(data.x))
+    return Runner(run, lambda: np.asarray(run()), facts)
+
+
+def _planned(model: Any, x: Any) -> tuple[Callable[[], Any], dict[str, float]]:
+    """Say how octensor runs a model, and what is known of that: as a program, where this version has them."""
+    compile_ = getattr(ot, "compile", None)
+    if compile_ is not None:
+        program = compile_(model, x)
+        return lambda: program(x), {f"{name} MB": size / 1e6 for name, size in program.memory().items()}
+
+    def call() -> Any:
         with ot.no_grad():
-            return quantized(x)[0]
+            return model(x)
 
-    return Runner(call, lambda: np.asarray(call()))
+    return call, {}

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Pool
+from .. import networks
+from ..cases import Case, Conv, Dynamic, Elementwise, Gemm, Int4, Lstm, Network, Pool
 from ..operands import OUT_ZERO, W_SCALE, X_SCALE, X_ZERO, Data
 from . import Runner, Variant
 
@@ -35,6 +36,12 @@ class Torch:
         """float32 and one for each engine."""
         if isinstance(case, Int4):
             return []
+        if isinstance(case, Network):  # on qnnpack many times slower than on the others
+            suffix = "dyn" if case.dynamic else "int8"
+            found = [
+                self._variant(suffix, engine, self._network, case) for engine in self._engines if engine != "qnnpack"
+            ]
+            return [self._variant("fp32", None, self._network_float, case), *found]
         float_build: Callable[[Any, Data], Runner] | None = None
         int_build: Callable[[Any, Data], Runner]
         engines = self._engines
@@ -107,6 +114,15 @@ class Torch:
         layer, x = self._lstm_layer(case, data)
         return Runner(lambda: layer(x))
 
+    def _network_float(self, case: Network, data: Data) -> Runner:
+        """Frozen and handed to oneDNN, images channels last."""
+        torch, x = self._torch, self._torch.from_numpy(data.x)
+        model = torch.jit.load(networks.file(data, "float.pt"))
+        if x.dim() == 4:
+            x, model = x.contiguous(memory_format=torch.channels_last), model.to(memory_format=torch.channels_last)
+        model = torch.jit.optimize_for_inference(model)
+        return Runner(lambda: model(x), lambda: model(x).numpy())
+
     # --- integers ---------------------------------------------------------------------------------------
 
     def _linear_static(self, case: Gemm, data: Data) -> Runner:
@@ -174,3 +190,14 @@ class Torch:
         torch = self._torch
         quantized = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(layer), {torch.nn.LSTM})[0]
         return Runner(lambda: quantized(x))
+
+    def _network(self, case: Network, data: Data) -> Runner:
+        torch, x = self._torch, self._torch.from_numpy(data.x)
+        engine = torch.backends.quantized.engine
+        model = torch.jit.load(networks.file(data, f"{engine}.pt"))
+
+        def call() -> Any:
+            torch.backends.quantized.engine = engine  # dynamic layers and pools ask when they run
+            return model(x)
+
+        return Runner(call, lambda: call().numpy())
