@@ -1,5 +1,6 @@
 // Threads and instruction sets.
 #include "bind/bind.h"
+#include "core/check.h"
 #include "core/threads.h"
 #include "isa/cpu.h"
 #include "isa/dispatch.h"
@@ -29,10 +30,21 @@ void bind_runtime(py::module_& m) {
       "cpu_features",
       [] {
         py::dict features;
-        for (auto& [name, present] : cpu_feature_list()) features[py::str(name)] = present;
+        for (const CpuFeature& feature : cpu_features()) features[py::str(feature.name)] = feature.present;
         return features;
       },
-      "What this CPU and operating system can run, by name.");
+      "What this CPU has and this operating system saves, by the names of /proc/cpuinfo.");
+  m.def(
+      "isa_missing",
+      [](const std::string& name) {
+        for (const IsaRow& row : isa_rows())
+          if (name == row.name) {
+            const std::vector<const char*> missing = row.missing();
+            return std::vector<std::string>(missing.begin(), missing.end());
+          }
+        throw ValueError(text("isa_missing: name: expected an instruction set of this build, got '", name, "'"));
+      },
+      py::arg("name"), "The features that an instruction set needs and that are not there.");
 }
 
 }  // namespace octensor::bind
