@@ -40,7 +40,7 @@ exec qemu-aarch64 $work/system/usr/bin/python3.11 "\$@"
 END
 chmod +x "$work/python"
 
-export OCTENSOR_TEST_PROFILE=emulated OCTENSOR_BUILD_DIR=$work/build NM=aarch64-linux-gnu-nm
+export OCTENSOR_TEST_PROFILE=emulated OCTENSOR_BUILD_DIR=$work/build NM=aarch64-linux-gnu-nm OBJDUMP=aarch64-linux-gnu-objdump
 OCTENSOR_WHEEL=$(echo "$work"/wheel/*.whl)
 export OCTENSOR_WHEEL
 status=0

@@ -7,6 +7,24 @@
 #include "ops/conv_choice.h"
 
 namespace octensor::bind {
+namespace {
+
+std::string operands(int bytes, bool is_signed) { return bytes == 2 ? "16-bit words" : is_signed ? "int8" : "uint8"; }
+
+std::vector<std::pair<std::string, std::string>> kernel_forms(const KernelTable& table) {
+  const GemmTile& t = table.tile;
+  const GroupedKernels& g = table.grouped_bytes;
+  const char* else_words = t.mixed_block ? ", 16-bit words where a sum of two could overflow" : "";
+  return {{"gemm", text(t.rows, " x ", t.panel, " sums, ", t.group, " of K a step, ",
+                        operands(t.activation, t.signed_bytes), else_words)},
+          {"depthwise", text("16 channels, ", table.taps.group, " taps a step, ",
+                             operands(table.taps.activation, table.taps.signed_bytes))},
+          {"grouped", text(t.lanes, " channels, ", g.group, " inputs a step, ", operands(g.activation, g.signed_bytes))},
+          {"winograd", text(t.panel, " channels, ", table.winograd4.group, " inputs a step, 16-bit words")},
+          {"others", text(t.lanes, " lanes of 32 bits")}};
+}
+
+}  // namespace
 
 void bind_runtime(py::module_& m) {
   m.def("set_num_threads", &set_num_threads, py::arg("n"),
@@ -20,6 +38,9 @@ void bind_runtime(py::module_& m) {
         return rows;
       },
       "The instruction sets of this build, best first, each with whether this CPU supports it.");
+  m.def(
+      "kernel_forms", [] { return kernel_forms(kernel_table()); },
+      "How the kernels that run multiply: the size of a step and the type of activations, by kernel.");
   m.def("get_isa", [] { return std::string(kernel_table().name); }, "The instruction set whose kernels run.");
   m.def("set_isa", &set_isa, py::arg("name"),
         "Choose the instruction set whose kernels run, for the whole process. Results do not depend on it.");
