@@ -10,6 +10,8 @@
 #   make wheel-arm      the same, cross-built for aarch64
 #   make test-arm       run the aarch64 wheel's suite under emulation (ARM_CPUS="max neoverse-n1 cortex-a72")
 #   make test-vnni      run the suite on the AVX-VNNI and AVX-512 VNNI kernels, emulated where this CPU lacks them
+#   make matrix         SHA-256 of fixed ops and networks on every instruction set that can be reached, compared
+#   make mca            the compiled inner loops under llvm-mca, beside the bound of their multiply ports
 #   make test-baseline  run the x86-64 wheel's suite on an emulated CPU without AVX
 #   make test-sanitize  run the suite on a build with the address and undefined-behaviour sanitizers
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
@@ -30,7 +32,7 @@ BENCH_ARGS ?=
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP := $(shell find csrc bench python -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test wheel wheel-arm test-arm test-vnni test-baseline test-sanitize parity coverage bench performance bench-tiles lint format stubs clean
+.PHONY: quickstart test wheel wheel-arm test-arm test-vnni matrix mca test-baseline test-sanitize parity coverage bench performance bench-tiles lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -77,6 +79,12 @@ test-arm: .venv/cross/ready
 
 test-vnni: .venv/test/installed
 	scripts/test-vnni.sh
+
+matrix: .venv/test/installed
+	scripts/hash-matrix.sh
+
+mca: .venv/test/installed
+	.venv/test/bin/python scripts/mca.py
 
 test-baseline: .venv/test/installed
 	scripts/test-baseline.sh

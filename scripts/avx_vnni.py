@@ -1,6 +1,6 @@
 """Make a copy of the installed package that finds itself on a CPU with AVX-VNNI (scripts/emulated/avx_vnni.cpp).
 
-    python scripts/avx_vnni.py FOLDER    writes FOLDER/octensor, for PYTHONPATH
+python scripts/avx_vnni.py FOLDER    writes FOLDER/octensor, for PYTHONPATH
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The hash matrix: SHA-256 of fixed networks' and ops' outputs, for every instruction set, thread count and batch split.
+"""SHA-256 of fixed networks' and ops' outputs, for every instruction set, thread count and batch split.
 
     python scripts/hash_matrix.py                         run what this machine has, print the matrix, compare
     python scripts/hash_matrix.py --json out.json         also write it
     python scripts/hash_matrix.py --merge a.json b.json   run nothing; print and compare what other machines wrote
     python scripts/hash_matrix.py --record                write tests/data/hash_matrix.json anew
 
-Every cell of the matrix is one hash of all outputs; all must be equal, and equal to the recorded ones. Which case
-differs, where one does, is printed below. Cases are in tests/hash_cases.py. The exit status is 1 where anything differs.
+Every cell of the matrix is one hash of all outputs; all must be equal, and equal to the recorded ones. Where one is
+not, the cases that differ are printed below and the exit status is 1. Cases are in tests/hash_cases.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hashlib
 import json
 import platform
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from octensor import _C
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 RECORDED = TESTS / "data" / "hash_matrix.json"
 sys.path.insert(0, str(TESTS))
-import hash_cases
+import hash_cases  # noqa: E402
 
 THREADS = (1, 2, 3, 5)
 SPLITS = ("whole", "split")
@@ -36,10 +37,10 @@ Matrix = dict[str, Hashes]  # "machine/instruction set/threads/split"
 
 
 def parts(batch: Any, split: str) -> list[Any]:
-    """The batch as the arguments of one call, or of three: one row, two, the rest."""
+    """Return the batch as the arguments of one call, or of three: one row, two, the rest."""
     tensors = batch if isinstance(batch, tuple) else (batch,)
     cuts = [0, len(tensors[0])] if split == "whole" else [0, 1, 3, len(tensors[0])]
-    return [tuple(x[a:b] for x in tensors) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [tuple(x[a:b] for x in tensors) for a, b in pairwise(cuts) if b > a]
 
 
 def array(result: Any) -> np.ndarray:
@@ -97,7 +98,7 @@ def show(matrix: Matrix) -> None:
 
 
 def differences(matrix: Matrix, expected: Hashes) -> list[str]:
-    """A line for each case that is not as expected, with the settings that differ."""
+    """Return a line for each case that is not as expected, with the settings that differ."""
     wrong: dict[str, list[str]] = {}
     for setting, hashes in matrix.items():
         for name in sorted(hashes.keys() | expected.keys()):

@@ -1,8 +1,8 @@
 """What the hash matrix runs (scripts/hash_matrix.py): ops and networks with fixed weights and fixed inputs.
 
 A case is one function in `CASES`: given a random generator it returns a batch and what to do with it. The outputs of
-all parts of a batch, one after the other, must be the outputs of the whole. To add a case, write a function and decorate
-it; then `python scripts/hash_matrix.py --record` and read what changed in data/hash_matrix.json.
+all parts of a batch, one after the other, must be the outputs of the whole. To add a case, write a function and
+decorate it; then `python scripts/hash_matrix.py --record` and read what changed in data/hash_matrix.json.
 
 Nothing here may depend on the machine: numbers come from the generator's integers, never from its floats (whose
 distributions call the C library), and no parameter from a calibration in float.

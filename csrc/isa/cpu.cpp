@@ -25,15 +25,9 @@ std::vector<CpuFeature> detect() {
   const Cpuid first(1), seventh(7), more = seventh.a >= 1 ? Cpuid(7, 1) : Cpuid(UINT32_MAX);
   uint32_t low = 0, high = 0;  // XCR0: which register state the system saves
   if (bit(first.c, 27)) asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return {{"fma", bit(first.c, 12)},
-          {"avx2", bit(seventh.b, 5)},
-          {"avx_vnni", bit(more.a, 4)},
-          {"avx512f", bit(seventh.b, 16)},
-          {"avx512dq", bit(seventh.b, 17)},
-          {"avx512bw", bit(seventh.b, 30)},
-          {"avx512vl", bit(seventh.b, 31)},
-          {"avx512_vnni", bit(seventh.c, 11)},
-          {"ymm_state", (low & 0x06) == 0x06},
+  return {{"fma", bit(first.c, 12)},          {"avx2", bit(seventh.b, 5)},         {"avx_vnni", bit(more.a, 4)},
+          {"avx512f", bit(seventh.b, 16)},    {"avx512dq", bit(seventh.b, 17)},    {"avx512bw", bit(seventh.b, 30)},
+          {"avx512vl", bit(seventh.b, 31)},   {"avx512_vnni", bit(seventh.c, 11)}, {"ymm_state", (low & 0x06) == 0x06},
           {"zmm_state", (low & 0xE6) == 0xE6}};
 }
 #elif defined(__aarch64__)

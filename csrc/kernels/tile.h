@@ -2,8 +2,8 @@
 //
 //   sums[R][V * kLanes] = initial + a[R][k] * b[k][V * kLanes]
 //
-// F is the form of the operands, S::Words, S::Bytes or S::Blocks (simd/scalar.h). Rows of `a` are lda apart; b is packed
-// as [group][column][kGroup], `step` values from one group to the next.
+// F is the form of the operands, S::Words, S::Bytes or S::Blocks (simd/scalar.h). Rows of `a` are lda apart; b is
+// packed as [group][column][kGroup], `step` values from one group to the next.
 //
 // Bound: R * V multiply instructions per group against R broadcasts and V loads, so the multiply ports are
 // the limit as soon as R * V / (R + V) exceeds their number by that of the load ports.

@@ -1,9 +1,10 @@
 // Gives a process on a CPU with AVX2 the instructions of AVX-VNNI that the kernels use. Preloaded; Linux on x86-64.
 //
 // scripts/avx_vnni.py has replaced `cpuid` (0F A2) in a copy of the extension by 0F 0A, which no CPU defines and which
-// raises SIGILL: the handler answers as a CPU with AVX-VNNI and without AVX-512 would. A CPU without AVX-VNNI also raises
-// SIGILL at the VEX forms of vpdpbusd and vpdpwssd: the handler computes what they would have, in the registers that the
-// signal saved. The program's own machine code runs, every operand and register that the compiler chose included.
+// raises SIGILL: the handler answers as a CPU with AVX-VNNI and without AVX-512 would. A CPU without AVX-VNNI also
+// raises SIGILL at the VEX forms of vpdpbusd and vpdpwssd: the handler computes what they would have, in the registers
+// that the signal saved. The program's own machine code runs, every operand and register that the compiler chose
+// included.
 //
 // A signal takes microseconds. Where the CPU has the same instructions in their EVEX forms (AVX-512 VNNI), the ones
 // listed in EXTENSION.sites are replaced beforehand by a jump, of the same 5 bytes, to their EVEX form and back.
