@@ -6,7 +6,12 @@
 #   make lint           ruff, mypy, clang-format: read only
 #   make format         let ruff and clang-format rewrite what `make lint` would refuse
 #   make stubs          write python/octensor/_C.pyi anew from the built extension
-#   make test-arm       cross-build for aarch64, run the suite under emulation (ARM_CPUS="max cortex-a72")
+#   make wheel          a wheel for this machine's architecture with its manylinux tag, in dist/
+#   make wheel-arm      the same, cross-built for aarch64
+#   make test-arm       run the aarch64 wheel's suite under emulation (ARM_CPUS="max neoverse-n1 cortex-a72")
+#   make test-vnni      run the suite on the AVX-VNNI and AVX-512 VNNI kernels, emulated where this CPU lacks them
+#   make matrix         SHA-256 of fixed ops and networks on every instruction set that can be reached, compared
+#   make mca            the compiled inner loops under llvm-mca, beside the bound of their multiply ports
 #   make test-baseline  run the x86-64 wheel's suite on an emulated CPU without AVX
 #   make test-sanitize  run the suite on a build with the address and undefined-behaviour sanitizers
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
@@ -20,14 +25,14 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-ARM_CPUS ?= max cortex-a72
+ARM_CPUS ?= max neoverse-n1 cortex-a72
 BENCH_ARGS ?=
 
 # What a wheel is made of: touching any of these builds it anew (incrementally).
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP := $(shell find csrc bench python -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test test-arm test-baseline test-sanitize parity coverage bench performance bench-tiles lint format stubs clean
+.PHONY: quickstart test wheel wheel-arm test-arm test-vnni matrix mca test-baseline test-sanitize parity coverage bench performance bench-tiles lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -61,8 +66,25 @@ test: .venv/test/installed
 	OCTENSOR_BUILD_DIR=build/native OCTENSOR_WHEEL="$$(echo build/wheel/*.whl)" \
 	  .venv/test/bin/python -m pytest $(PYTEST_ARGS)
 
+wheel: build/wheel/ready .venv/cross/ready
+	PATH=$(CURDIR)/.venv/cross/bin:$$PATH auditwheel repair -w dist build/wheel/*.whl
+
+wheel-arm: .venv/cross/ready
+	scripts/wheel-arm.sh
+	mkdir -p dist
+	cp build/arm/wheel/*.whl dist/
+
 test-arm: .venv/cross/ready
 	scripts/test-arm.sh $(ARM_CPUS)
+
+test-vnni: .venv/test/installed
+	scripts/test-vnni.sh
+
+matrix: .venv/test/installed
+	scripts/hash-matrix.sh
+
+mca: .venv/test/installed
+	.venv/test/bin/python scripts/mca.py
 
 test-baseline: .venv/test/installed
 	scripts/test-baseline.sh
@@ -112,4 +134,4 @@ stubs: .venv/test/installed
 	.venv/test/bin/python scripts/stubs.py
 
 clean:
-	rm -rf .venv build .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache

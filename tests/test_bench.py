@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import octensor as ot
+import support
 from octensor.bench import cases, child, command, mask, networks, operands, peers, report, run, side, timing
 from octensor.bench.cases import Conv, Dynamic, Elementwise, Gemm, Lstm, Network, Pool
 from octensor.cli import main
@@ -169,6 +170,8 @@ def compiler():
 
     if shutil.which("g++") is None:
         pytest.skip("the yardsticks need a C++ compiler")
+    if support.EMULATED:
+        pytest.skip("the host's compiler makes libraries for the host")
 
 
 STATIC = Network("small", "mobilenet_v2", "MobileNetV2", (1, 3, 96, 96), 1e6, False, (10, 0.25))

@@ -73,6 +73,7 @@ def test_cpp_layers_include_downwards_only():
 # --- what the compiler made -------------------------------------------------------------------------------
 
 NM = os.environ.get("NM", "nm")
+OBJDUMP = os.environ.get("OBJDUMP", "objdump")
 BUILD = ROOT / os.environ.get("OCTENSOR_BUILD_DIR", "build/native")
 STRUCTS = dict(re.findall(r"octensor_isa\((\w+) (\w+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")))
 
@@ -109,6 +110,39 @@ def test_instruction_set_objects_share_no_weak_symbols():
 def test_instruction_set_objects_hold_no_containers():
     wrong = [f"{isa}: {name}" for isa, path in isa_objects() for _, name in symbols(path) if "std::" in name]
     assert wrong == []
+
+
+# What the kernels of a set are made of, and what would kill a CPU that has no more than the set.
+OWN = {
+    "scalar": (None, r"%[yz]mm|\b[su]dot\b|mmla\b"),
+    "avx2": (r"\bvpmaddubsw\b.*%ymm", r"%zmm|\bvpdp"),
+    "avxvnni": (r"{vex} vpdpbusd\b.*%ymm", r"%zmm|(?<!{vex} )vpdp"),
+    "avx512vnni": (r"(?<!{vex} )vpdpbusd\b.*%zmm", r"{vex}"),
+    "neon": (r"\bsmlal2?\b", r"\b(us|su|[su])dot\b|mmla\b"),
+    "neondot": (r"\bsdot\b", r"\b(us|su)dot\b|mmla\b"),
+    "neoni8mm": (r"\busmmla\b", None),
+}
+
+
+def test_every_set_uses_its_own_instructions_and_no_others():
+    wrong = []
+    for isa, path in isa_objects():
+        code = subprocess.run([OBJDUMP, "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True)
+        own, foreign = OWN[isa]
+        if own and not re.search(own, code.stdout):
+            wrong.append(f"{isa}: no {own}")
+        if foreign and (found := re.search(f".*({foreign}).*", code.stdout)):
+            wrong.append(f"{isa}: {found[0].strip()}")
+    assert wrong == []
+
+
+def test_instruction_set_objects_give_one_table_and_need_next_to_nothing():
+    """Only a table leaves an object; nothing enters but what the compiler itself may call."""
+    compilers = {"memcpy", "memset", "memmove"}
+    for isa, path in isa_objects():
+        public = [name for kind, name in symbols(path, "--defined-only", "--extern-only") if kind not in "VWu"]
+        assert public == [f"octensor::table_{isa}"]
+        assert {name for _, name in symbols(path, "--undefined-only")} <= compilers, isa
 
 
 def test_every_instruction_set_of_the_build_is_listed():

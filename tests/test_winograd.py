@@ -213,8 +213,8 @@ def test_wide_layers_take_winograd_and_names_are_checked():
     packed = packed_3x3(oracle.Q(np.ones((128, 128, 3, 3), np.int8), np.float32(1.0), 0, "qint8"), padding=(1, 1))
     for isa in support.ISAS:
         with support.backend(isa, 1):
-            # Four products of bytes per lane and instruction against one of 16 bits leave nothing to gain.
-            wanted = "direct" if isa == "neondot" else "winograd4"
+            # Four or eight products of bytes per lane and instruction against one of 16 bits leave nothing to gain.
+            wanted = "direct" if isa in ("neondot", "neoni8mm") else "winograd4"
             assert packed.algorithm((1, 128, 28, 28)) == wanted
             assert packed.algorithm((1, 128, 2, 2)) in ("winograd2", "direct")
     with algorithm("direct"):

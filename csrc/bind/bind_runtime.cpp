@@ -1,11 +1,31 @@
 // Threads and instruction sets.
 #include "bind/bind.h"
+#include "core/check.h"
 #include "core/threads.h"
 #include "isa/cpu.h"
 #include "isa/dispatch.h"
 #include "ops/conv_choice.h"
 
 namespace octensor::bind {
+namespace {
+
+std::string operands(int bytes, bool is_signed) { return bytes == 2 ? "16-bit words" : is_signed ? "int8" : "uint8"; }
+
+std::vector<std::pair<std::string, std::string>> kernel_forms(const KernelTable& table) {
+  const GemmTile& t = table.tile;
+  const GroupedKernels& g = table.grouped_bytes;
+  const char* else_words = t.mixed_block ? ", 16-bit words where a sum of two could overflow" : "";
+  return {
+      {"gemm", text(t.rows, " x ", t.panel, " sums, ", t.group, " of K a step, ",
+                    operands(t.activation, t.signed_bytes), else_words)},
+      {"depthwise", text("16 channels, ", table.taps.group, " taps a step, ",
+                         operands(table.taps.activation, table.taps.signed_bytes))},
+      {"grouped", text(t.lanes, " channels, ", g.group, " inputs a step, ", operands(g.activation, g.signed_bytes))},
+      {"winograd", text(t.panel, " channels, ", table.winograd4.group, " inputs a step, 16-bit words")},
+      {"others", text(t.lanes, " lanes of 32 bits")}};
+}
+
+}  // namespace
 
 void bind_runtime(py::module_& m) {
   m.def("set_num_threads", &set_num_threads, py::arg("n"),
@@ -19,6 +39,9 @@ void bind_runtime(py::module_& m) {
         return rows;
       },
       "The instruction sets of this build, best first, each with whether this CPU supports it.");
+  m.def(
+      "kernel_forms", [] { return kernel_forms(kernel_table()); },
+      "How the kernels that run multiply: the size of a step and the type of activations, by kernel.");
   m.def("get_isa", [] { return std::string(kernel_table().name); }, "The instruction set whose kernels run.");
   m.def("set_isa", &set_isa, py::arg("name"),
         "Choose the instruction set whose kernels run, for the whole process. Results do not depend on it.");
@@ -29,10 +52,21 @@ void bind_runtime(py::module_& m) {
       "cpu_features",
       [] {
         py::dict features;
-        for (auto& [name, present] : cpu_feature_list()) features[py::str(name)] = present;
+        for (const CpuFeature& feature : cpu_features()) features[py::str(feature.name)] = feature.present;
         return features;
       },
-      "What this CPU and operating system can run, by name.");
+      "What this CPU has and this operating system saves, by the names of /proc/cpuinfo.");
+  m.def(
+      "isa_missing",
+      [](const std::string& name) {
+        for (const IsaRow& row : isa_rows())
+          if (name == row.name) {
+            const std::vector<const char*> missing = row.missing();
+            return std::vector<std::string>(missing.begin(), missing.end());
+          }
+        throw ValueError(text("isa_missing: name: expected an instruction set of this build, got '", name, "'"));
+      },
+      py::arg("name"), "The features that an instruction set needs and that are not there.");
 }
 
 }  // namespace octensor::bind

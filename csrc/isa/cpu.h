@@ -1,19 +1,20 @@
-// What this CPU and this operating system can run.
+// What this CPU and this operating system can run, feature by feature.
+//
+// An instruction may be used when the CPU has it and the system saves the registers it works on. Names are those of
+// /proc/cpuinfo; ymm_state and zmm_state say that the system saves these registers (XCR0).
 #pragma once
-#include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 namespace octensor {
 
-struct CpuFeatures {
-  bool avx2 = false;        // with FMA, and YMM state saved by the operating system
-  bool avx512vnni = false;  // with F, BW, VL, DQ, and the whole ZMM and mask state saved
-  bool neondot = false;     // sdot, udot
-  bool neon = false;        // the aarch64 baseline
+struct CpuFeature {
+  const char* name;
+  bool present;
 };
 
-const CpuFeatures& cpu_features();
-std::vector<std::pair<std::string, bool>> cpu_feature_list();
+// All that instruction sets ask for (isa/dispatch.cpp), of this architecture.
+const std::vector<CpuFeature>& cpu_features();
+bool cpu_has(std::string_view name);
 
 }  // namespace octensor

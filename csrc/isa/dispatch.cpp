@@ -8,25 +8,41 @@
 
 namespace octensor {
 
-extern const KernelTable table_scalar, table_avx2, table_avx512vnni, table_neon, table_neondot;
+extern const KernelTable table_scalar, table_avx2, table_avxvnni, table_avx512vnni, table_neon, table_neondot,
+    table_neoni8mm;
 
 const std::vector<IsaRow>& isa_rows() {
   static const std::vector<IsaRow> rows = {
 #if OCTENSOR_HAS_AVX512VNNI
-      {"avx512vnni", &table_avx512vnni, [] { return cpu_features().avx512vnni; }},
+      {"avx512vnni",
+       &table_avx512vnni,
+       {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "zmm_state"}},
+#endif
+#if OCTENSOR_HAS_AVXVNNI
+      {"avxvnni", &table_avxvnni, {"avx2", "fma", "avx_vnni", "ymm_state"}},
 #endif
 #if OCTENSOR_HAS_AVX2
-      {"avx2", &table_avx2, [] { return cpu_features().avx2; }},
+      {"avx2", &table_avx2, {"avx2", "fma", "ymm_state"}},
+#endif
+#if OCTENSOR_HAS_NEONI8MM
+      {"neoni8mm", &table_neoni8mm, {"asimd", "asimddp", "i8mm"}},
 #endif
 #if OCTENSOR_HAS_NEONDOT
-      {"neondot", &table_neondot, [] { return cpu_features().neondot; }},
+      {"neondot", &table_neondot, {"asimd", "asimddp"}},
 #endif
 #if OCTENSOR_HAS_NEON
-      {"neon", &table_neon, [] { return cpu_features().neon; }},
+      {"neon", &table_neon, {"asimd"}},
 #endif
-      {"scalar", &table_scalar, [] { return true; }},
+      {"scalar", &table_scalar, {}},
   };
   return rows;
+}
+
+std::vector<const char*> IsaRow::missing() const {
+  std::vector<const char*> out;
+  for (const char* feature : needs)
+    if (!cpu_has(feature)) out.push_back(feature);
+  return out;
 }
 
 namespace {

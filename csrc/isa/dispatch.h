@@ -13,7 +13,9 @@ namespace octensor {
 struct IsaRow {
   const char* name;
   const KernelTable* kernels;
-  bool (*supported)();
+  std::vector<const char*> needs;            // features, by the names of isa/cpu.h
+  std::vector<const char*> missing() const;  // those that are not there
+  bool supported() const { return missing().empty(); }
 };
 
 const std::vector<IsaRow>& isa_rows();  // best first

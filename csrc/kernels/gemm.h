@@ -18,6 +18,7 @@
 #include "kernels/requantize.h"
 #include "kernels/rounding.h"
 #include "kernels/tile.h"
+#include "kernels/tile_blocks.h"
 
 namespace octensor::kernels {
 

@@ -2,8 +2,8 @@
 //
 //   sums[R][V * kLanes] = initial + a[R][k] * b[k][V * kLanes]
 //
-// F is the form of the operands, S::Words or S::Bytes (simd/scalar.h). Rows of `a` are lda apart; b is packed
-// as [group][column][kGroup], `step` values from one group to the next.
+// F is the form of the operands, S::Words, S::Bytes or S::Blocks (simd/scalar.h). Rows of `a` are lda apart; b is
+// packed as [group][column][kGroup], `step` values from one group to the next.
 //
 // Bound: R * V multiply instructions per group against R broadcasts and V loads, so the multiply ports are
 // the limit as soon as R * V / (R + V) exceeds their number by that of the load ports.
@@ -11,6 +11,10 @@
 #include <cstdint>
 
 namespace octensor::kernels {
+
+// Whether an instruction multiplies two rows with two columns: sums then are those of kernels/tile_blocks.h.
+template <class F>
+inline constexpr bool kBlocks = requires { typename F::TwoRows; };
 
 // R x V vectors of sums as named members: GCC keeps these in registers, arrays it does not.
 template <class S, class F, int R, int V>
@@ -68,7 +72,7 @@ void gemm_tile(const typename F::Activation* a, int64_t lda, const Weight* b, in
     sums.step(k, b0, b1);
     k += F::kGroup;
   };
-  if constexpr (R == 1) {  // too few sums to hide the latency of a dot step: take turns
+  if constexpr (R == 1 && !kBlocks<F>) {  // too few sums to hide the latency of a dot step: take turns
     TileSums<S, F, R, V> turn1, turn2, turn3;
     turn1.start(a, lda, nullptr, 0);
     turn2.start(a, lda, nullptr, 0);

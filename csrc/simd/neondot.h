@@ -36,7 +36,7 @@ struct NeonDot : Neon {
   };
   using Operand = Bytes;
   struct Taps : Bytes {
-    static constexpr const uint8_t (&kOrder)[16] = Neon::Taps::kOrder;
+    static constexpr uint8_t kOrder[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     using Rows = uint8x16_t;
     template <bool Signed>
     static Rows rows16(const uint8_t* p) {

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,18 +16,35 @@ from .bench import command as bench
 
 
 def info() -> str:
-    """Return version, CPU features, instruction sets and threads, a line each."""
-    features = [name for name, present in cpu.cpu_features().items() if present]
-    sets = [name if supported else f"({name})" for name, supported in cpu.isa_list()]
+    """Return version, CPU features, instruction sets, what each kernel uses and why, and threads."""
+    features = cpu.cpu_features()
+    isa, forced = cpu.get_isa(), os.environ.get("OCTENSOR_ISA")
+    sections = {
+        "octensor": [_C.__version__],
+        "cpu features": [" ".join(name for name, present in features.items() if present) or "none of those asked for"],
+        "not there": [" ".join(name for name, present in features.items() if not present) or "nothing"],
+        "in use": [f"{isa}: {_why(isa, forced)}"],
+        "instruction sets": [f"{name:10} {_state(name)}" for name, _ in cpu.isa_list()],
+        "kernels": [f"{kernel:10} {isa}: {form}" for kernel, form in cpu.kernel_forms()],
+        "threads": [str(cpu.get_num_threads())],
+    }
     return "\n".join(
-        (
-            f"octensor          {_C.__version__}",
-            f"cpu features      {' '.join(features) or 'none of those asked for'}",
-            f"instruction sets  {' '.join(sets)}",
-            f"in use            {cpu.get_isa()}",
-            f"threads           {cpu.get_num_threads()}",
-        )
+        f"{title if first else '':16}  {line}"
+        for title, lines in sections.items()
+        for first, line in zip([True] + [False] * len(lines), lines, strict=False)
     )
+
+
+def _why(isa: str, forced: str | None) -> str:
+    if forced == isa:
+        return "OCTENSOR_ISA says so"
+    best = next(name for name, supported in cpu.isa_list() if supported)
+    return "the first of the sets that this machine can run" if isa == best else "set_isa chose it"
+
+
+def _state(isa: str) -> str:
+    missing = cpu.isa_missing(isa)
+    return f"cannot run here: needs {' '.join(missing)}" if missing else f"can run: OCTENSOR_ISA={isa} forces it"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,8 +7,19 @@ from .._C import (
     get_isa,
     get_num_threads,
     isa_list,
+    isa_missing,
+    kernel_forms,
     set_isa,
     set_num_threads,
 )
 
-__all__ = ["cpu_features", "get_isa", "get_num_threads", "isa_list", "set_isa", "set_num_threads"]
+__all__ = [
+    "cpu_features",
+    "get_isa",
+    "get_num_threads",
+    "isa_list",
+    "isa_missing",
+    "kernel_forms",
+    "set_isa",
+    "set_num_threads",
+]
