@@ -1,0 +1,5 @@
+"""Models and states in files: `load` reads them, `save` writes them; nothing in a file is ever executed."""
+
+from .load import load
+
+__all__ = ["load"]
