@@ -14,7 +14,7 @@ JSON                            value
 ``{"qdtype": "quint8"}``        an octensor dtype
 ``{"qparams": {...}}``          QParams: scale, zero_point, dtype, axis, float_zero_point
 ``{"tensor": "name"}``          an array of the file
-``{"node": 7}``                 the result of a node before
+``{"node": 7}``                 the result of a node before; so ``{"input": 0}``, ``{"constant": "path"}``
 =============================== ================================================
 
 Numbers survive exactly: Python writes floats with as many digits as they need.
@@ -122,7 +122,7 @@ def decode(form: Any, special: Callable[[str, Any], Any], depth: int = 0) -> Any
         return QDTYPES[content]
     if kind == "dtype" and isinstance(content, str) and content in NUMPY_DTYPES:
         return np.dtype(content)
-    if kind in ("tensor", "node"):
+    if kind in ("tensor", "input", "constant", "node"):
         return special(kind, content)
     raise ValueError(f"expected a value, got {form!r:.80}")
 
