@@ -1,0 +1,266 @@
+"""Convolutions, pools and norms as functions; the importer makes modules of those whose weights are constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ops import conv, elementwise, mathematics, norm, padding, pool, reduce, row_norm
+from ..registry import operator
+from .values import array, check_size, ints
+
+_CONV = {3: conv.conv1d, 4: conv.conv2d, 5: conv.conv3d}
+_TRANSPOSED = {3: conv.conv_transpose1d, 4: conv.conv_transpose2d, 5: conv.conv_transpose3d}
+_MAX = {3: pool.max_pool1d, 4: pool.max_pool2d, 5: pool.max_pool3d}
+_AVERAGE = {3: pool.avg_pool1d, 4: pool.avg_pool2d, 5: pool.avg_pool3d}
+_ADAPTIVE = {3: pool.adaptive_avg_pool1d, 4: pool.adaptive_avg_pool2d, 5: pool.adaptive_avg_pool3d}
+
+
+def amounts(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    dilations: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str,
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """Return strides, dilations and padding (before, after) per spatial axis; SAME pads to ceil(size / stride)."""
+    n = len(kernel)
+    stride, dilation = tuple(strides or (1,) * n), tuple(dilations or (1,) * n)
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        total = [
+            max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
+            for size, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
+        ]
+        less = [t // 2 for t in total]
+        more = [t - t // 2 for t in total]
+        both = (less, more) if auto_pad == "SAME_UPPER" else (more, less)
+        return stride, dilation, tuple(zip(*both, strict=True))
+    if auto_pad not in ("NOTSET", "VALID"):
+        raise ValueError(f"auto_pad: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER, got {auto_pad!r}")
+    given = tuple(pads or (0,) * (2 * n)) if auto_pad == "NOTSET" else (0,) * (2 * n)
+    if len(given) != 2 * n:
+        raise ValueError(f"pads: expected {2 * n} amounts, got {given}")
+    return stride, dilation, tuple(zip(given[:n], given[n:], strict=True))
+
+
+def padded(x: Any, pads: tuple[tuple[int, int], ...], value: float = 0.0) -> tuple[Any, tuple[int, ...]]:
+    """Return the input and the symmetric padding that is left to the layer: none, if it was padded here."""
+    if all(a == b for a, b in pads):
+        return x, tuple(a for a, _ in pads)
+    check_size("pads", [*x.shape[:2], *(max(0, n + a + b) for n, (a, b) in zip(x.shape[2:], pads, strict=True))])
+    flat = [amount for pair in reversed(pads) for amount in pair]
+    return padding.pad(x, flat, "constant", value), (0,) * len(pads)
+
+
+@operator("Conv")
+def convolution(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Any = None,
+    group: int = 1,
+    kernel_shape: Any = None,
+    pads: Any = None,
+    strides: Any = None,
+) -> Any:
+    """Return the convolution of 1, 2 or 3 spatial axes."""
+    if x.ndim not in _CONV:
+        raise ValueError(f"Conv: X: expected 1 to 3 spatial axes, got shape {tuple(x.shape)}")
+    stride, dilation, around = amounts(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
+    x, padding_ = padded(x, around)
+    return _CONV[x.ndim](x, w, b, stride, padding_, dilation, group)
+
+
+def transposed_padding(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    extra: Sequence[int],
+    pads: Sequence[int] | None,
+    auto_pad: str,
+    output_shape: Sequence[int] | None,
+) -> tuple[tuple[int, int], ...]:
+    """Return what a transposed convolution cuts from its result, before and after."""
+    n = len(kernel)
+    if output_shape is None and auto_pad in ("NOTSET", "VALID"):
+        given = tuple(pads or (0,) * (2 * n))
+        return tuple(zip(given[:n], given[n:], strict=True))
+    wanted = output_shape or [size * s for size, s in zip(sizes, stride, strict=True)]
+    total = [
+        s * (size - 1) + e + (k - 1) * d + 1 - out
+        for size, k, s, d, e, out in zip(sizes, kernel, stride, dilation, extra, wanted, strict=True)
+    ]
+    low = [t // 2 if auto_pad != "SAME_UPPER" else t - t // 2 for t in total]
+    low = [t // 2 for t in total] if auto_pad == "SAME_UPPER" else [t - t // 2 for t in total]
+    return tuple((a, t - a) for a, t in zip(low, total, strict=True))
+
+
+@operator("ConvTranspose")
+def convolution_transposed(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Any = None,
+    group: int = 1,
+    kernel_shape: Any = None,
+    output_padding: Any = None,
+    output_shape: Any = None,
+    pads: Any = None,
+    strides: Any = None,
+) -> Any:
+    """Return the transposed convolution of 1, 2 or 3 spatial axes."""
+    n = x.ndim - 2
+    stride, dilation = tuple(strides or (1,) * n), tuple(dilations or (1,) * n)
+    extra = tuple(output_padding or (0,) * n)
+    cut = transposed_padding(x.shape[2:], w.shape[2:], stride, dilation, extra, pads, auto_pad, output_shape)
+    same = all(a == b_ and a >= 0 for a, b_ in cut)
+    common = tuple(a for a, _ in cut) if same else (0,) * n
+    fits = all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
+    result = _TRANSPOSED[x.ndim](x, w, b, stride, common, extra if fits else (0,) * n, group, dilation)
+    rest = tuple((0, 0 if fits else e) if same else (-a, -b_ + (0 if fits else e)) for (a, b_), e in zip(cut, extra, strict=True))
+    if any(p != (0, 0) for p in rest):
+        result = padding.pad(result, [amount for pair in reversed(rest) for amount in pair])
+    return result
+
+
+@operator("MaxPool", ignored=("storage_order",))
+def max_pool(
+    x: Any,
+    *,
+    kernel_shape: Any,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Any = None,
+    pads: Any = None,
+    strides: Any = None,
+) -> Any:
+    """Return the largest values of windows."""
+    stride, dilation, around = amounts(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
+    too_wide = any(2 * max(p) > k for p, k in zip(around, kernel_shape, strict=True))
+    if too_wide:
+        flat = [amount for pair in reversed(around) for amount in pair]
+        x, padding_ = padding.pad(x, flat, "constant", -np.inf), (0,) * len(around)
+    else:
+        x, padding_ = padded(x, around, -np.inf)
+    return _MAX[x.ndim](x, tuple(kernel_shape), stride, padding_, dilation, bool(ceil_mode))
+
+
+@operator("AveragePool")
+def average_pool(
+    x: Any,
+    *,
+    kernel_shape: Any,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Any = None,
+    pads: Any = None,
+    strides: Any = None,
+) -> Any:
+    """Return the means of windows, with or without the padding."""
+    stride, dilation, around = amounts(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
+    if any(d != 1 for d in dilation):
+        raise ValueError(f"AveragePool: dilations: expected 1, got {dilation}")
+    symmetric = all(a == b and 2 * a <= k for (a, b), k in zip(around, kernel_shape, strict=True))
+    average = _AVERAGE[x.ndim]
+    if symmetric:
+        sides = tuple(a for a, _ in around)
+        return average(x, tuple(kernel_shape), stride, sides, bool(ceil_mode), bool(count_include_pad))
+    flat = [amount for pair in reversed(around) for amount in pair]
+    sums = average(padding.pad(x, flat), tuple(kernel_shape), stride, 0, bool(ceil_mode))
+    if count_include_pad:
+        return sums
+    ones = np.ones((1, 1, *x.shape[2:]), np.float32)
+    shares = average(padding.pad(ones, flat), tuple(kernel_shape), stride, 0, bool(ceil_mode))
+    return elementwise.div(sums, shares)
+
+
+@operator("GlobalAveragePool")
+def global_average_pool(x: Any) -> Any:
+    """Return the mean over the spatial axes."""
+    return _ADAPTIVE[x.ndim](x, 1) if x.ndim in _ADAPTIVE else reduce.mean(x, tuple(range(2, x.ndim)), True)
+
+
+@operator("GlobalMaxPool")
+def global_max_pool(x: Any) -> Any:
+    """Return the largest value over the spatial axes."""
+    return reduce.amax(x, tuple(range(2, x.ndim)), True)
+
+
+@operator("LpNormalization")
+def lp_normalization(x: Any, *, axis: int = -1, p: int = 2) -> Any:
+    """Divide by the norm along an axis."""
+    if p == 1:
+        length = reduce.sum(_abs(x), axis, True)
+    else:
+        length = _sqrt(reduce.sum(elementwise.mul(x, x), axis, True))
+    return elementwise.div(x, length)
+
+
+def _abs(x: Any) -> Any:
+    from ...ops import unary
+
+    return unary.abs(x)
+
+
+def _sqrt(x: Any) -> Any:
+    from ...ops import unary
+
+    return unary.sqrt(x)
+
+
+@operator("BatchNormalization", ignored=("momentum", "spatial"))
+def batch_normalization(
+    x: Any, scale: Any, b: Any, mean: Any, var: Any, *, epsilon: float = 1e-5, training_mode: int = 0
+) -> Any:
+    """Return the batch norm by running statistics."""
+    if training_mode:
+        raise ValueError("BatchNormalization: training_mode: expected 0")
+    return norm.batch_norm(x, mean, var, scale, b, False, 0.0, epsilon)
+
+
+@operator("InstanceNormalization")
+def instance_normalization(x: Any, scale: Any, b: Any, *, epsilon: float = 1e-5) -> Any:
+    """Return the norm over the spatial axes, of each channel."""
+    return row_norm.instance_norm(x, weight=scale, bias=b, eps=epsilon)
+
+
+@operator("LayerNormalization", ignored=("stash_type",))
+def layer_normalization(x: Any, scale: Any, b: Any = None, *, axis: int = -1, epsilon: float = 1e-5) -> Any:
+    """Return the norm over the axes from `axis` on."""
+    return row_norm.layer_norm(x, tuple(x.shape)[axis % x.ndim :], scale, b, epsilon)
+
+
+@operator("GroupNormalization", ignored=("stash_type",))
+def group_normalization(
+    x: Any, scale: Any, b: Any, *, num_groups: int, epsilon: float = 1e-5, opset: int = 21
+) -> Any:
+    """Return the norm over groups of channels; before version 21 scale and bias were per group."""
+    if opset < 21:
+        each = x.shape[1] // num_groups
+        scale, b = np.repeat(array(scale), each), np.repeat(array(b), each)
+    return row_norm.group_norm(x, num_groups, scale, b, epsilon)
+
+
+@operator("LRN")
+def local_response_normalization(
+    x: Any, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> Any:
+    """Divide by a power of the squares of neighbouring channels."""
+    return mathematics.local_response_norm(x, size, alpha, beta, bias)
+
+
+@operator("Dropout", ignored=("seed", "is_test"))
+def dropout(x: Any, ratio: Any = None, training_mode: Any = None, *, outputs: int = 1) -> Any:
+    """Return the input, as dropout does outside training."""
+    if training_mode is not None and bool(array(training_mode)):
+        raise ValueError("Dropout: training_mode: expected False")
+    return (x, np.ones(tuple(x.shape), bool)) if outputs > 1 else x
