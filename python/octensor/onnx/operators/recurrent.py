@@ -76,12 +76,22 @@ def run_layer(layer: Any, x: Any, h: Any, c: Any, layout: int, directions: int) 
         zeros = Tensor(np.zeros(tuple((c if h is None else h).shape), np.float32))
         h, c = (zeros, c) if h is None else (h, zeros)
     y, last = layer(x, (h, c) if lstm and h is not None else h)
+    states = states_of(last, layout)
+    return (output_of(y, directions, layout), *(states if lstm else (states,)))
+
+
+def output_of(y: Any, directions: int, layout: int) -> Any:
+    """Return a layer's output with the directions as an axis of their own."""
     steps, batch, features = y.shape
-    y = shape.permute(shape.reshape(y, (steps, batch, directions, features // directions)), (0, 2, 1, 3))
-    states = last if lstm else (last,)
-    if layout:
-        return (shape.permute(y, (2, 0, 1, 3)), *(shape.transpose(s, 0, 1) for s in states))
-    return (y, *states)
+    apart = shape.reshape(y, (steps, batch, directions, features // directions))
+    return shape.permute(apart, (1, 0, 2, 3) if layout else (0, 2, 1, 3))
+
+
+def states_of(last: Any, layout: int) -> Any:
+    """Return a layer's last states in ONNX's order of axes."""
+    if isinstance(last, tuple):
+        return tuple(states_of(s, layout) for s in last)
+    return shape.transpose(last, 0, 1) if layout else last
 
 
 def _check_lengths(kind: str, x: Any, lengths: Any, layout: int) -> None:

@@ -1,0 +1,566 @@
+"""From the records of an ONNX graph to a `GraphModule`.
+
+Node by node, in the file's order (ONNX sorts them): what depends on constants alone is computed at once; operators
+with constant weights become modules of `octensor.nn`, named after their weights, so that prepare and convert find
+them; float operators with a counterpart become octensor's functions; everything else becomes a call of the operator's
+function (`registry`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from .._C import QTensor
+from ..graph.graph import Graph
+from ..graph.graph_module import GraphModule
+from ..graph.meta import TensorMeta
+from ..graph.node import Node as GraphNode
+from ..nn import functional
+from ..ops import activation, curves, elementwise, matmul, shape, softmax
+from ..tensor import Tensor
+from . import operators  # noqa: F401  (fills the table)
+from .model import GraphRecord, Node
+from .registry import OPERATORS, Operator
+from .types import Known, infer
+
+MOST_LITERAL = 64  # whole numbers that are written into the graph instead of stored
+# Float operators that are octensor's functions as they are, given float32 inputs and no attributes.
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "Add": elementwise.add,
+    "Sub": elementwise.sub,
+    "Mul": elementwise.mul,
+    "Div": elementwise.div,
+    "Relu": activation.relu,
+    "MatMul": matmul.matmul,
+}
+
+
+class Importer:
+    """Builds the graph of one ONNX graph, or of a branch within one.
+
+    Parameters
+    ----------
+    error : callable
+        Makes an error of the file from a text.
+    opset : mapping
+        Versions of the operator sets by domain.
+    constants : mapping
+        Values of inputs that are to be constants.
+    outer : Importer, optional
+        Of the graph that this one is a branch of.
+    """
+
+    def __init__(
+        self,
+        error: Callable[[str], Exception],
+        opset: Mapping[str, int],
+        constants: Mapping[str, Any],
+        outer: Importer | None = None,
+    ) -> None:
+        self.error = error
+        self.opset = opset
+        self.fixed = constants
+        self.outer = outer
+        self.graph = Graph()
+        self.root: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}  # GraphNode, or a constant: ndarray or QTensor
+        self.known: dict[str, Known] = {}
+        self.captured: list[str] = []
+        self.uses: Counter[str] = Counter()
+        self.last_placeholder: GraphNode | None = None
+
+    # --- the whole graph ---------------------------------------------------------------------------------------------
+    def run(self, record: GraphRecord) -> GraphModule:
+        """Return the module of a graph."""
+        self.check_operators(record)
+        for value in record.inputs:
+            if value.name in self.fixed:
+                self.values[value.name] = np.asarray(self.fixed[value.name])
+                continue
+            node = self.placeholder(value.name)
+            if value.shape is not None and all(isinstance(n, int) for n in value.shape):
+                node.meta["tensor"] = TensorMeta(tuple(value.shape), value.dtype or "")  # type: ignore[arg-type]
+            self.known[value.name] = Known(value.dtype, None if value.shape is None else len(value.shape))
+        self.walk(record)
+        results = [self.argument(self.value(o.name), o.name) for o in record.outputs]
+        self.graph.output(results[0] if len(results) == 1 else tuple(results))
+        self.graph.eliminate_dead_code()
+        used = {n.target for n in self.graph.nodes if n.op in ("get_attr", "call_module")}
+        module = GraphModule({k: v for k, v in self.root.items() if k in used}, self.graph, record.name or "GraphModule")
+        module.eval()
+        return module
+
+    def check_operators(self, record: GraphRecord) -> None:
+        """Raise for all operators that are not known, with where they occur."""
+        missing: dict[str, list[str]] = {}
+
+        def look(graph: GraphRecord) -> None:
+            for node in graph.nodes:
+                if node.operator not in OPERATORS and node.operator not in ("Constant", "If"):
+                    missing.setdefault(node.operator, []).append(node.name or ", ".join(node.outputs))
+                for value in node.attributes.values():
+                    if isinstance(value, GraphRecord):
+                        look(value)
+
+        look(record)
+        if missing:
+            places = "; ".join(
+                f"{name} ({len(where)} times: {', '.join(where[:3])}{', …' if len(where) > 3 else ''})"
+                for name, where in sorted(missing.items())
+            )
+            raise self.error(f"operators that are not known: {places}")
+
+    def walk(self, record: GraphRecord) -> None:
+        """Add the nodes of a graph to this one."""
+        self.values.update(record.initializers)
+        self.uses.update(name for node in record.nodes for name in node.inputs)
+        self.uses.update(o.name for o in record.outputs)
+        for node in record.nodes:
+            for value in node.attributes.values():
+                if isinstance(value, GraphRecord):
+                    self.uses.update(name for inner in value.nodes for name in inner.inputs)
+        for node in record.nodes:
+            try:
+                self.add(node)
+            except (ValueError, TypeError, KeyError, IndexError, MemoryError, OverflowError) as error:
+                if getattr(error, "located", False):
+                    raise
+                located = self.error(f"{node.operator} {node.name or ', '.join(node.outputs)!r:.80}: {error}")
+                located.located = True  # type: ignore[attr-defined]
+                raise located from None
+
+    # --- values ------------------------------------------------------------------------------------------------------
+    def placeholder(self, name: str) -> GraphNode:
+        """Add an input."""
+        here = self.graph.inserting_after(self.last_placeholder) if self.last_placeholder else None
+        if here is None:
+            node = self.graph.placeholder(_identifier(name))
+        else:
+            with here:
+                node = self.graph.placeholder(_identifier(name))
+        self.last_placeholder = node
+        self.values[name] = node
+        return node
+
+    def value(self, name: str) -> Any:
+        """Return a value by its ONNX name: a node or a constant; from the graph around, if it is of there."""
+        if name in self.values:
+            return self.values[name]
+        if self.outer is None:
+            raise self.error(f"the value {name!r:.80} is used before anything computes it")
+        value = self.outer.value(name)
+        if not isinstance(value, GraphNode):
+            return value
+        self.captured.append(name)
+        self.known[name] = self.outer.known.get(name, Known())
+        return self.placeholder(name)
+
+    def known_of(self, name: str) -> Known:
+        """Return what is known of a value."""
+        value = self.value(name)
+        if isinstance(value, GraphNode):
+            return self.known.get(name, Known())
+        return Known(str(value.dtype).rpartition(".")[2], len(value.shape))
+
+    def argument(self, value: Any, name: str) -> Any:
+        """Return how a value stands in the graph: a node, a number, a tuple of numbers, or an attribute."""
+        if value is None or isinstance(value, GraphNode):
+            return value
+        if isinstance(value, np.ndarray):
+            if value.dtype == np.int64 and value.ndim <= 1 and value.size <= MOST_LITERAL:
+                return tuple(int(v) for v in value) if value.ndim else int(value)
+            if value.dtype == np.float32 and value.ndim == 0 and np.isfinite(value):
+                return float(value)
+        path = self.store(_path(name), Tensor(value) if getattr(value, "dtype", None) == np.float32 else value)
+        return self.graph.get_attr(path)
+
+    def store(self, path: str, value: Any) -> str:
+        """Keep an attribute or module under a path, or one like it that is free; return the path."""
+        chosen, number = path, 0
+        while chosen in self.root and self.root[chosen] is not value or self.inside_another(chosen):
+            number += 1
+            chosen = f"{path}_{number}"
+        self.root[chosen] = value
+        return chosen
+
+    def inside_another(self, path: str) -> bool:
+        """Whether a path leads through, or is the beginning of, another one."""
+        return any(p.startswith(path + ".") or path.startswith(p + ".") for p in self.root)
+
+    # --- nodes -------------------------------------------------------------------------------------------------------
+    def add(self, node: Node) -> None:
+        """Add one node's results to the values."""
+        if node.operator == "Constant":
+            self.values[node.outputs[0]] = _constant(node)
+            return
+        if node.operator == "If":
+            self.add_if(node)
+            return
+        operator = OPERATORS[node.operator]
+        arguments, keywords = self.bind(operator, node)
+        if not any(isinstance(a, GraphNode) for a in (*arguments, *keywords.values())):
+            self.finish(node, _as_constants(operator.function(*arguments, **keywords)))
+            return
+        maker = _MODULES.get(node.operator)
+        result = maker(self, node, arguments, keywords) if maker else None
+        if result is None:
+            result = self.call(operator, node, arguments, keywords)
+        self.finish(node, result)
+
+    def bind(self, operator: Operator, node: Node) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of an operator's function for one node."""
+        arguments = [self.value(name) if name else None for name in node.inputs]
+        while arguments and arguments[-1] is None:
+            arguments.pop()
+        if not operator.variadic and len(arguments) > len(operator.inputs):
+            raise ValueError(f"expected at most {len(operator.inputs)} inputs, got {len(arguments)}")
+        keywords: dict[str, Any] = {}
+        for name, value in node.attributes.items():
+            if name in operator.attributes:
+                keywords[name] = value
+            elif name in operator.inputs:  # an input that used to be an attribute
+                place = operator.inputs.index(name)
+                arguments.extend([None] * (place + 1 - len(arguments)))
+                arguments[place] = np.asarray(value, np.float32 if isinstance(value, float) else None)
+            elif name not in operator.ignored:
+                raise ValueError(f"the attribute {name!r:.40} is not known")
+        if operator.needs_opset:
+            keywords["opset"] = self.opset.get("", 1)
+        if "outputs" in operator.attributes:
+            keywords["outputs"] = len(node.outputs)
+        return arguments, keywords
+
+    def call(self, operator: Operator, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+        """Add a call of an operator's function, or of octensor's own."""
+        function = operator.function
+        own = _FUNCTIONS.get(node.operator)
+        if own is not None and all(self.known_of(n).dtype == "float32" for n in node.inputs if n):
+            function = own
+        placed = [self.argument(a, n) for a, n in zip(arguments, [*node.inputs, *[node.name] * 8], strict=False)]
+        result = self.graph.call_function(function, tuple(placed), keywords)
+        result.meta["onnx"] = node.name
+        return result
+
+    def finish(self, node: Node, result: Any) -> None:
+        """Give the results of a node their names."""
+        first = infer(node.operator, [self.known_of(n) for n in node.inputs if n], node.attributes)
+        if len(node.outputs) == 1 or (isinstance(result, GraphNode) and not any(node.outputs[1:])):
+            if isinstance(result, tuple):
+                result = result[0]
+            elif isinstance(result, GraphNode) and node.operator in ("LSTM", "GRU", "RNN", "TopK", "Split", "If"):
+                result = self.graph.call_function(_item, (result, 0))
+            self.values[node.outputs[0]] = result
+            self.known[node.outputs[0]] = first
+            return
+        for i, name in enumerate(node.outputs):
+            if name:
+                part = self.graph.call_function(_item, (result, i)) if isinstance(result, GraphNode) else result[i]
+                self.values[name] = part
+                self.known[name] = first if i == 0 or node.operator == "Split" else Known()
+
+    def module(self, node: Node, weight: str, layer: nn.Module, *arguments: Any) -> GraphNode:
+        """Add a call of a layer; it is named after its weight, or after the node."""
+        stem = re.sub(r"[._]?(weight|kernel|W)$", "", weight)
+        path = self.store(_path(stem if "." in stem or stem else node.name), layer.eval())
+        placed = tuple(self.argument(a, node.name) for a in arguments)
+        result = self.graph.call_module(path, placed)
+        result.meta["onnx"] = node.name
+        return result
+
+    def add_if(self, node: Node) -> None:
+        """Take the branch that a constant condition chooses; else keep both, as modules."""
+        condition = self.value(node.inputs[0])
+        branches = {True: node.attributes["then_branch"], False: node.attributes["else_branch"]}
+        if not isinstance(condition, GraphNode):
+            record = branches[bool(np.asarray(condition).reshape(()))]
+            inner = dict(self.values)
+            self.walk(record)
+            results = [self.value(o.name) for o in record.outputs]
+            known = [self.known_of(o.name) for o in record.outputs]
+            for name in set(self.values) - set(inner):
+                del self.values[name]
+            for name, value, k in zip(node.outputs, results, known, strict=True):
+                self.values[name], self.known[name] = value, k
+            return
+        parts: list[Any] = []
+        arguments: list[Any] = []
+        for record in branches.values():
+            importer = Importer(self.error, self.opset, {}, self)
+            parts.append((importer.run(record), len(importer.captured)))
+            arguments.extend(self.argument(self.value(name), name) for name in importer.captured)
+        (then, count), (otherwise, _) = parts
+        path = self.store(_path(node.name or node.outputs[0]), _If(then, otherwise, count, len(node.outputs)))
+        self.finish(node, self.graph.call_module(path, (condition, *arguments)))
+
+
+class _If(nn.Module):
+    """Runs one of two graphs, by a condition that is known when the model runs."""
+
+    def __init__(self, then: GraphModule, otherwise: GraphModule, count: int, outputs: int) -> None:
+        super().__init__()
+        self.then, self.otherwise = then, otherwise
+        self.count, self.outputs = count, outputs
+
+    def forward(self, condition: Any, *values: Any) -> tuple[Any, ...]:
+        """Return the outputs of the branch as a tuple."""
+        chosen = bool(np.asarray(condition).reshape(()))
+        result = self.then(*values[: self.count]) if chosen else self.otherwise(*values[self.count :])
+        return result if self.outputs > 1 else (result,)
+
+
+def _item(values: Any, index: int) -> Any:
+    return values[index]
+
+
+def _constant(node: Node) -> Any:
+    for name, value in node.attributes.items():
+        match name:
+            case "value":
+                return value
+            case "value_float":
+                return np.array(value, np.float32)
+            case "value_floats":
+                return np.array(value, np.float32)
+            case "value_int" | "value_ints":
+                return np.array(value, np.int64)
+    raise ValueError(f"expected a value of numbers, got {sorted(node.attributes)}")
+
+
+def _as_constants(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return tuple(_as_constants(part) for part in result)
+    return result if isinstance(result, QTensor) else np.asarray(result)
+
+
+def _identifier(name: str) -> str:
+    word = re.sub(r"\W", "_", name, flags=re.ASCII) or "x"
+    return f"x_{word}" if word[0].isdigit() else word
+
+
+def _path(name: str) -> str:
+    parts = [re.sub(r"\W", "_", part, flags=re.ASCII) for part in re.split(r"[./]", name)]
+    kept = [part for part in parts if part]
+    if not kept:
+        return "constant"
+    if kept[-1][0].isdigit() and len(kept) == 1:
+        kept[-1] = f"n{kept[-1]}"
+    return ".".join(kept)
+
+
+# --- operators with constant weights, as modules ---------------------------------------------------------------------
+Maker = Callable[[Importer, Node, list[Any], dict[str, Any]], Any]
+_CONVS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+_TRANSPOSED = {3: nn.ConvTranspose1d, 4: nn.ConvTranspose2d, 5: nn.ConvTranspose3d}
+_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_MAX_POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+def _is_constant(*values: Any) -> bool:
+    return all(v is None or (isinstance(v, np.ndarray) and v.dtype == np.float32) for v in values)
+
+
+def _load(layer: nn.Module, **state: Any) -> nn.Module:
+    layer.load_state_dict({k: np.ascontiguousarray(v) for k, v in state.items() if v is not None}, strict=False)
+    return layer
+
+
+def _around(keywords: dict[str, Any], axes: int) -> tuple[int, ...] | None:
+    """Return the symmetric padding that a module can do, or None."""
+    pads = tuple(keywords.get("pads") or (0,) * (2 * axes))
+    if keywords.get("auto_pad", "NOTSET") == "VALID":
+        pads = (0,) * (2 * axes)
+    elif keywords.get("auto_pad", "NOTSET") != "NOTSET":
+        return None
+    return pads[:axes] if len(pads) == 2 * axes and pads[:axes] == pads[axes:] else None
+
+
+def _make_conv(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, w, b = (*arguments, None)[:3]
+    if not isinstance(x, GraphNode) or not _is_constant(w, b) or w.ndim not in _CONVS:
+        return None
+    axes = w.ndim - 2
+    padding = _around(keywords, axes)
+    pads = keywords.get("pads")
+    if padding is None and pads and keywords.get("auto_pad", "NOTSET") == "NOTSET" and len(pads) == 2 * axes:
+        flat = [p for pair in reversed(list(zip(pads[:axes], pads[axes:], strict=True))) for p in pair]
+        x, padding = importer.graph.call_function(functional.pad, (x, flat)), (0,) * axes
+    if padding is None:
+        return None
+    group = keywords.get("group", 1)
+    one = (1,) * axes
+    layer = _CONVS[w.ndim](
+        w.shape[1] * group, w.shape[0], w.shape[2:], keywords.get("strides") or one, padding,
+        keywords.get("dilations") or one, group, b is not None,
+    )  # fmt: skip
+    return importer.module(node, node.inputs[1], _load(layer, weight=w, bias=b), x)
+
+
+def _make_conv_transpose(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, w, b = (*arguments, None)[:3]
+    if not isinstance(x, GraphNode) or not _is_constant(w, b) or w.ndim not in _TRANSPOSED:
+        return None
+    axes = w.ndim - 2
+    padding = _around(keywords, axes)
+    stride = tuple(keywords.get("strides") or (1,) * axes)
+    dilation = tuple(keywords.get("dilations") or (1,) * axes)
+    extra = tuple(keywords.get("output_padding") or (0,) * axes)
+    if padding is None or keywords.get("output_shape") or any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        return None
+    group = keywords.get("group", 1)
+    layer = _TRANSPOSED[w.ndim](
+        w.shape[0], w.shape[1] * group, w.shape[2:], stride, padding, extra, group, b is not None, dilation
+    )
+    return importer.module(node, node.inputs[1], _load(layer, weight=w, bias=b), x)
+
+
+def _linear(importer: Importer, node: Node, x: Any, weight: np.ndarray, bias: Any, name: str) -> Any:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+    return importer.module(node, name, _load(layer, weight=weight, bias=bias), x)
+
+
+def _make_gemm(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, w, c = (*arguments, None)[:3]
+    plain = keywords.get("alpha", 1.0) == 1.0 and keywords.get("beta", 1.0) == 1.0 and not keywords.get("transA", 0)
+    if not isinstance(x, GraphNode) or not plain or not _is_constant(w, c) or w.ndim != 2:
+        return None
+    weight = w if keywords.get("transB", 0) else w.T
+    if c is not None and c.reshape(-1).size != weight.shape[0]:
+        return None
+    return _linear(importer, node, x, weight, None if c is None else c.reshape(-1), node.inputs[1])
+
+
+def _make_matmul(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, w = arguments
+    if not isinstance(x, GraphNode) or not _is_constant(w) or w.ndim != 2 or importer.known_of(node.inputs[0]).rank == 1:
+        return None
+    return _linear(importer, node, x, w.T, None, node.inputs[1])
+
+
+def _make_add(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """Make a constant that is added to a linear layer's result, and to nothing else, the layer's bias."""
+    for x, c, name in ((*arguments, node.inputs[0]), (*reversed(arguments), node.inputs[1])):
+        if not (isinstance(x, GraphNode) and x.op == "call_module" and _is_constant(c) and c is not None):
+            continue
+        layer = importer.root[x.target]
+        once = importer.uses[name] == 1 and sum(n.target == x.target for n in importer.graph.nodes) == 1
+        if isinstance(layer, nn.Linear) and layer.bias is None and once and c.shape == (layer.out_features,):
+            layer.bias = nn.Parameter(np.array(c))
+            return x
+    return None
+
+
+def _make_norm(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, scale, bias, mean, var = arguments
+    kind = _NORMS.get(importer.known_of(node.inputs[0]).rank or 0)
+    if kind is None or not _is_constant(scale, bias, mean, var) or keywords.get("training_mode"):
+        return None
+    layer = _load(kind(scale.size, keywords.get("epsilon", 1e-5)), weight=scale, bias=bias, running_mean=mean, running_var=var)
+    return importer.module(node, node.inputs[1], layer, x)
+
+
+def _make_layer_norm(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, scale, bias = (*arguments, None)[:3]
+    rank, axis = importer.known_of(node.inputs[0]).rank, keywords.get("axis", -1)
+    if not _is_constant(scale, bias) or (axis >= 0 and (rank is None or rank - axis != scale.ndim)) or axis < -1:
+        return None
+    layer = nn.LayerNorm(scale.shape, keywords.get("epsilon", 1e-5))
+    return importer.module(node, node.inputs[1], _load(layer, weight=scale, bias=np.zeros_like(scale) if bias is None else bias), x)
+
+
+def _make_max_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    kernel = tuple(keywords["kernel_shape"])
+    padding = _around(keywords, len(kernel))
+    if padding is None or len(node.outputs) > 1 or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        return None
+    one = (1,) * len(kernel)
+    layer = _MAX_POOLS[len(kernel)](
+        kernel, keywords.get("strides") or one, padding, keywords.get("dilations") or one,
+        ceil_mode=bool(keywords.get("ceil_mode", 0)),
+    )  # fmt: skip
+    return importer.module(node, node.name or node.outputs[0], layer, arguments[0])
+
+
+def _make_global_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    pools = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
+    pool = pools.get(importer.known_of(node.inputs[0]).rank or 0)
+    return importer.module(node, node.name or node.outputs[0], pool(1), arguments[0]) if pool else None
+
+
+def _make_activation(function: Callable[..., Any]) -> Maker:
+    def make(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+        if importer.known_of(node.inputs[0]).dtype != "float32" or keywords:
+            return None
+        return importer.graph.call_function(function, (arguments[0],))
+
+    return make
+
+
+def _make_clip(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, *bounds = arguments
+    if importer.known_of(node.inputs[0]).dtype != "float32" or not all(b is None or _is_constant(b) for b in bounds):
+        return None
+    low, high = ((None if b is None else float(b.reshape(())) ) for b in (*bounds, None, None)[:2])
+    if (low, high) == (0.0, 6.0):
+        return importer.graph.call_function(activation.relu6, (x,))
+    return importer.graph.call_function(activation.clamp, (x, low, high)) if low is None or high is None or low <= high else None
+
+
+def _make_softmax(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    if keywords["opset"] < 13:
+        return None
+    return importer.graph.call_function(softmax.softmax, (arguments[0], keywords.get("axis", -1)))
+
+
+def _make_recurrent(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    from .operators.recurrent import make_layer, output_of, states_of
+
+    x, w, r, b, lengths, h, c, peepholes = (*arguments, *[None] * 8)[:8]
+    if not _is_constant(w, r, b) or lengths is not None or peepholes is not None:
+        return None
+    graph, layout = importer.graph, keywords.get("layout", 0)
+    layer = make_layer(node.operator, w, r, b, keywords)
+    directions = w.shape[0]
+    if (h is None) != (c is None) and node.operator == "LSTM":
+        return None
+    x, h, c = (graph.call_function(shape.transpose, (importer.argument(v, node.name), 0, 1)) if layout and v is not None
+               else importer.argument(v, node.name) for v in (x, h, c))
+    both = importer.module(node, node.inputs[1], layer, x)
+    both.args = (x, (h, c)) if node.operator == "LSTM" and h is not None else (x,) if h is None else (x, h)
+    y = graph.call_function(output_of, (graph.call_function(_item, (both, 0)), directions, layout))
+    states = graph.call_function(states_of, (graph.call_function(_item, (both, 1)), layout))
+    if node.operator == "LSTM":
+        return (y, graph.call_function(_item, (states, 0)), graph.call_function(_item, (states, 1)))
+    return (y, states)
+
+
+def _make_flatten(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    known = importer.known_of(node.inputs[0])
+    if known.dtype != "float32" or keywords.get("axis", 1) != 1:
+        return None
+    return importer.graph.call_function(shape.flatten, (arguments[0], 1))
+
+
+_MODULES: Mapping[str, Maker] = {
+    "Conv": _make_conv,
+    "ConvTranspose": _make_conv_transpose,
+    "Gemm": _make_gemm,
+    "MatMul": _make_matmul,
+    "Add": _make_add,
+    "BatchNormalization": _make_norm,
+    "LayerNormalization": _make_layer_norm,
+    "MaxPool": _make_max_pool,
+    "GlobalAveragePool": _make_global_pool,
+    "Clip": _make_clip,
+    "Softmax": _make_softmax,
+    "Flatten": _make_flatten,
+    "LSTM": _make_recurrent,
+    "GRU": _make_recurrent,
+    "RNN": _make_recurrent,
+    "HardSwish": _make_activation(curves.hardswish),
+}
