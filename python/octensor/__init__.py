@@ -237,7 +237,7 @@ per_channel_affine_float_qparams = qscheme.per_channel_affine_float_qparams
 _LAZY = ("ao", "backends", "fx", "io", "nn", "onnx", "optim", "quantization")
 # Functions whose home is a package that is loaded on first use.
 _LAZY_FUNCTIONS = {
-    "io": ("load",),
+    "io": ("load", "save"),
     "quantization.fake_ops": (
         "fake_quantize_per_tensor_affine",
         "fake_quantize_per_channel_affine",

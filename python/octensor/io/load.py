@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..tensor import Tensor
-from . import safetensors_file
+from . import model_file, safetensors_file
 from .torch_file import TorchFile
 
 
 def load(path: str | Path) -> Any:
-    """Load a file of safetensors, or of ``torch.save``.
+    """Load a model that `save` wrote; or tensors, from a file of safetensors or of ``torch.save``.
 
     Nothing in the file is executed: pickles are read as data (no import, no call), and whatever they hold besides
     tensors in plain containers is refused. Tensors are views of the mapped file and cannot be written to;
@@ -24,8 +24,8 @@ def load(path: str | Path) -> Any:
 
     Returns
     -------
-    dict, or what ``torch.save`` was given
-        Tensors by name; QTensors for torch's quantized ones.
+    GraphModule, dict, or what ``torch.save`` was given
+        A model; or tensors by name, with QTensors for torch's quantized ones.
 
     Raises
     ------
@@ -51,7 +51,9 @@ def load(path: str | Path) -> Any:
     if TorchFile.recognises(start):
         return TorchFile(path).read()
     if safetensors_file.recognises(start, size):
-        arrays, _ = safetensors_file.read_safetensors(path)
+        arrays, metadata = safetensors_file.read_safetensors(path)
+        if model_file.KEY in metadata:
+            return model_file.read_model(f"load: {path.name}", arrays, metadata[model_file.KEY])
         return {name: Tensor(values) for name, values in arrays.items()}
     raise ValueError(
         f"load: {path.name}: expected a file of safetensors or of torch.save, got {size} bytes: {start!r}…"

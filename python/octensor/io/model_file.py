@@ -14,7 +14,7 @@ key             content
 ``output``      a form
 =============== =======================================================================================
 
-An ``op`` is the name of an `OpSpec`, looked up in `OPS` and nowhere else; names of the file never become names of
+An ``op`` is the name of an `OpSpec`, looked up in `OPS` and `EXACT` and nowhere else; names of the file never become names of
 Python. Everything is checked before the first array is used. What is saved is what `fx.record` gives, so that a file
 needs no model class; layouts of older versions stay readable.
 """
@@ -33,6 +33,7 @@ from ..graph.graph import Graph
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
 from ..graph.node import Node
+from ..ops.exact import EXACT
 from ..ops.spec import OPS, OpSpec
 from ..tensor import Tensor
 from .safetensors_file import write_safetensors
@@ -196,13 +197,14 @@ class _Reader:
     def node(self, i: int, entry: Any) -> Node:
         name = entry.get("op") if isinstance(entry, dict) else None
         where = f"nodes[{i}]"
-        if not isinstance(name, str) or name not in OPS:
+        op = (OPS.get(name) or EXACT.get(name)) if isinstance(name, str) else None
+        if op is None:
             raise self.error(f"{where}: expected the name of an op, got {name!r:.80}")
         args, kwargs, module = entry.get("args"), entry.get("kwargs"), entry.get("module", "")
         if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(module, str):
             raise self.error(f"{where}: {name}: expected args, kwargs and module, got {entry!r:.120}")
         node = self.graph.call_function(
-            OPS[name],
+            op,
             tuple(self.value(f"{where}: {name}", a) for a in args),
             {k: self.value(f"{where}: {name}: {k!r:.40}", v) for k, v in kwargs.items()},
         )

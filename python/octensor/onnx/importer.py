@@ -467,7 +467,7 @@ def _make_norm(importer: Importer, node: Node, arguments: list[Any], keywords: d
 def _make_layer_norm(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     x, scale, bias = (*arguments, None)[:3]
     rank, axis = importer.known_of(node.inputs[0]).rank, keywords.get("axis", -1)
-    if not _is_constant(scale, bias) or (axis >= 0 and (rank is None or rank - axis != scale.ndim)) or axis < -1:
+    if not _is_constant(scale, bias) or len(node.outputs) > 1 or (axis >= 0 and (rank is None or rank - axis != scale.ndim)) or axis < -1:
         return None
     layer = nn.LayerNorm(scale.shape, keywords.get("epsilon", 1e-5))
     return importer.module(node, node.inputs[1], _load(layer, weight=scale, bias=np.zeros_like(scale) if bias is None else bias), x)
@@ -508,7 +508,9 @@ def _make_clip(importer: Importer, node: Node, arguments: list[Any], keywords: d
     low, high = ((None if b is None else float(b.reshape(())) ) for b in (*bounds, None, None)[:2])
     if (low, high) == (0.0, 6.0):
         return importer.graph.call_function(activation.relu6, (x,))
-    return importer.graph.call_function(activation.clamp, (x, low, high)) if low is None or high is None or low <= high else None
+    if (low is None and high is None) or (low is not None and high is not None and low > high):
+        return None
+    return importer.graph.call_function(activation.clamp, (x, low, high))
 
 
 def _make_softmax(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -526,7 +528,7 @@ def _make_recurrent(importer: Importer, node: Node, arguments: list[Any], keywor
     graph, layout = importer.graph, keywords.get("layout", 0)
     layer = make_layer(node.operator, w, r, b, keywords)
     directions = w.shape[0]
-    if (h is None) != (c is None) and node.operator == "LSTM":
+    if layer is None or (h is None) != (c is None) and node.operator == "LSTM":
         return None
     x, h, c = (graph.call_function(shape.transpose, (importer.argument(v, node.name), 0, 1)) if layout and v is not None
                else importer.argument(v, node.name) for v in (x, h, c))

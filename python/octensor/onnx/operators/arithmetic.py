@@ -37,10 +37,6 @@ def _integer_div(a: np.ndarray, b: np.ndarray) -> Any:
     return quotient.astype(a.dtype)
 
 
-def _float_pow(a: Any, b: Any) -> Any:
-    return elementwise.pow(a, array(b) if array(b).ndim else float(array(b)))
-
-
 _binary("Add", elementwise.add, np.add)
 _binary("Sub", elementwise.sub, np.subtract)
 _binary("Mul", elementwise.mul, np.multiply)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ops import conv, elementwise, mathematics, norm, padding, pool, reduce, row_norm
+from ...ops import conv, elementwise, mathematics, norm, padding, pool, reduce, row_norm, unary
 from ..registry import operator
 from .values import array, check_size, ints
 
@@ -96,7 +96,6 @@ def transposed_padding(
         s * (size - 1) + e + (k - 1) * d + 1 - out
         for size, k, s, d, e, out in zip(sizes, kernel, stride, dilation, extra, wanted, strict=True)
     ]
-    low = [t // 2 if auto_pad != "SAME_UPPER" else t - t // 2 for t in total]
     low = [t // 2 for t in total] if auto_pad == "SAME_UPPER" else [t - t // 2 for t in total]
     return tuple((a, t - a) for a, t in zip(low, total, strict=True))
 
@@ -131,7 +130,7 @@ def convolution_transposed(
     return result
 
 
-@operator("MaxPool", ignored=("storage_order",))
+@operator("MaxPool")
 def max_pool(
     x: Any,
     *,
@@ -140,9 +139,13 @@ def max_pool(
     ceil_mode: int = 0,
     dilations: Any = None,
     pads: Any = None,
+    storage_order: int = 0,
     strides: Any = None,
+    outputs: int = 1,
 ) -> Any:
-    """Return the largest values of windows."""
+    """Return the largest values of windows; and where they are in the whole input, if asked for."""
+    if outputs > 1:
+        return _max_with_places(x, kernel_shape, auto_pad, ceil_mode, dilations, pads, strides, storage_order)
     stride, dilation, around = amounts(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
     too_wide = any(2 * max(p) > k for p, k in zip(around, kernel_shape, strict=True))
     if too_wide:
@@ -151,6 +154,31 @@ def max_pool(
     else:
         x, padding_ = padded(x, around, -np.inf)
     return _MAX[x.ndim](x, tuple(kernel_shape), stride, padding_, dilation, bool(ceil_mode))
+
+
+def _max_with_places(
+    x: Any, kernel: Any, auto_pad: str, ceil_mode: int, dilations: Any, pads: Any, strides: Any, storage_order: int
+) -> Any:
+    values = array(x)
+    spatial = values.shape[2:]
+    stride, dilation, around = amounts(spatial, kernel, strides, dilations, pads, auto_pad)
+    y = max_pool(x, kernel_shape=kernel, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides)
+    order = np.arange(int(np.prod(spatial))).reshape(spatial, order="F" if storage_order else "C")
+    wide = [(a, b + k * d + s) for (a, b), k, d, s in zip(around, kernel, dilation, stride, strict=True)]
+    low = np.pad(values.astype(np.float64), [(0, 0), (0, 0), *wide], constant_values=-np.inf)
+    places = np.pad(order, wide)
+    best = np.full(tuple(y.shape), -np.inf)
+    found = np.zeros(tuple(y.shape), np.int64)
+    for tap in np.ndindex(*kernel):
+        window = tuple(
+            slice(t * d, t * d + (n - 1) * s + 1, s)
+            for t, d, n, s in zip(tap, dilation, y.shape[2:], stride, strict=True)
+        )
+        here = low[(slice(None), slice(None), *window)]
+        better = here > best
+        best, found = np.where(better, here, best), np.where(better, places[window], found)
+    image = np.arange(values.shape[0] * values.shape[1]).reshape(values.shape[:2] + (1,) * len(spatial))
+    return y, found + image * int(np.prod(spatial))
 
 
 @operator("AveragePool")
@@ -168,7 +196,7 @@ def average_pool(
     """Return the means of windows, with or without the padding."""
     stride, dilation, around = amounts(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
     if any(d != 1 for d in dilation):
-        raise ValueError(f"AveragePool: dilations: expected 1, got {dilation}")
+        return _dilated_average(x, kernel_shape, stride, dilation, around, bool(ceil_mode), bool(count_include_pad))
     symmetric = all(a == b and 2 * a <= k for (a, b), k in zip(around, kernel_shape, strict=True))
     average = _AVERAGE[x.ndim]
     if symmetric:
@@ -181,6 +209,30 @@ def average_pool(
     ones = np.ones((1, 1, *x.shape[2:]), np.float32)
     shares = average(padding.pad(ones, flat), tuple(kernel_shape), stride, 0, bool(ceil_mode))
     return elementwise.div(sums, shares)
+
+
+def _dilated_average(
+    x: Any, kernel: Any, stride: Any, dilation: Any, around: Any, ceil_mode: bool, with_padding: bool
+) -> Any:
+    """Average over windows with gaps, as a convolution by ones of each channel alone."""
+    sizes = [n + a + b for n, (a, b) in zip(x.shape[2:], around, strict=True)]
+    more = []
+    for n, k, s, d, (a, _) in zip(sizes, kernel, stride, dilation, around, strict=True):
+        left = (n - (k - 1) * d - 1) % s if ceil_mode else 0
+        last = n - (k - 1) * d - 1 - left + s  # where a window that is cut short would begin
+        more.append(s - left if left and last < x.shape[2 + len(more)] + a else 0)
+    channels = x.shape[1]
+    ones = np.ones((channels, 1, *kernel), np.float32)
+    tail = [amount for m in reversed(more) for amount in (0, m)]
+    flat = [amount for pair in reversed(around) for amount in pair]
+    none = (0,) * len(kernel)
+
+    def total(values: Any, weight: Any, groups: int) -> Any:
+        return _CONV[x.ndim](padding.pad(values, tail), weight, None, stride, none, dilation, groups)
+
+    counted = np.ones((1, 1, *x.shape[2:]), np.float32)
+    inside = padding.pad(counted, flat, "constant", 1.0 if with_padding else 0.0)
+    return elementwise.div(total(padding.pad(x, flat), ones, channels), total(inside, ones[:1], 1))
 
 
 @operator("GlobalAveragePool")
@@ -197,34 +249,43 @@ def global_max_pool(x: Any) -> Any:
 
 @operator("LpNormalization")
 def lp_normalization(x: Any, *, axis: int = -1, p: int = 2) -> Any:
-    """Divide by the norm along an axis."""
+    """Divide by the norm along an axis; where it is 0 the result is 0."""
+    along = axis % x.ndim
     if p == 1:
-        length = reduce.sum(_abs(x), axis, True)
+        length = reduce.sum(unary.abs(x), along, True)
     else:
-        length = _sqrt(reduce.sum(elementwise.mul(x, x), axis, True))
-    return elementwise.div(x, length)
+        length = unary.sqrt(reduce.sum(elementwise.mul(x, x), along, True))
+    return elementwise.div(x, mathematics.where(array(length) == 0, 1.0, length))
 
 
-def _abs(x: Any) -> Any:
-    from ...ops import unary
-
-    return unary.abs(x)
-
-
-def _sqrt(x: Any) -> Any:
-    from ...ops import unary
-
-    return unary.sqrt(x)
-
-
-@operator("BatchNormalization", ignored=("momentum", "spatial"))
+@operator("BatchNormalization", ignored=("spatial",))
 def batch_normalization(
-    x: Any, scale: Any, b: Any, mean: Any, var: Any, *, epsilon: float = 1e-5, training_mode: int = 0
+    x: Any,
+    scale: Any,
+    b: Any,
+    mean: Any,
+    var: Any,
+    *,
+    epsilon: float = 1e-5,
+    training_mode: int = 0,
+    momentum: float = 0.9,
 ) -> Any:
-    """Return the batch norm by running statistics."""
+    """Return the batch norm by running statistics; in training by the batch's, with new running ones."""
     if training_mode:
-        raise ValueError("BatchNormalization: training_mode: expected 0")
+        return _train_norm(x, scale, b, mean, var, epsilon, momentum)
     return norm.batch_norm(x, mean, var, scale, b, False, 0.0, epsilon)
+
+
+def _train_norm(x: Any, scale: Any, b: Any, mean: Any, var: Any, epsilon: float, momentum: float) -> Any:
+    values = array(x)
+    axes = (0, *range(2, values.ndim))
+    batch = (values.mean(axes, dtype=np.float64), values.var(axes, dtype=np.float64))
+    new = tuple(
+        (array(old) * momentum + now * (1 - momentum)).astype(np.float32)
+        for old, now in zip((mean, var), batch, strict=True)
+    )
+    y = norm.batch_norm(x, batch[0].astype(np.float32), batch[1].astype(np.float32), scale, b, False, 0.0, epsilon)
+    return (y, *new)
 
 
 @operator("InstanceNormalization")
@@ -234,9 +295,19 @@ def instance_normalization(x: Any, scale: Any, b: Any, *, epsilon: float = 1e-5)
 
 
 @operator("LayerNormalization", ignored=("stash_type",))
-def layer_normalization(x: Any, scale: Any, b: Any = None, *, axis: int = -1, epsilon: float = 1e-5) -> Any:
-    """Return the norm over the axes from `axis` on."""
-    return row_norm.layer_norm(x, tuple(x.shape)[axis % x.ndim :], scale, b, epsilon)
+def layer_normalization(
+    x: Any, scale: Any, b: Any = None, *, axis: int = -1, epsilon: float = 1e-5, outputs: int = 1
+) -> Any:
+    """Return the norm over the axes from `axis` on; and their means and reciprocal deviations, if asked for."""
+    first = axis % x.ndim
+    y = row_norm.layer_norm(x, tuple(x.shape)[first:], scale, b, epsilon)
+    if outputs == 1:
+        return y
+    axes = tuple(range(first, x.ndim))
+    mean = reduce.mean(x, axes, True)
+    apart = elementwise.sub(x, mean)
+    variance = reduce.mean(elementwise.mul(apart, apart), axes, True)
+    return y, mean, mathematics.reciprocal(unary.sqrt(elementwise.add(variance, epsilon)))
 
 
 @operator("GroupNormalization", ignored=("stash_type",))

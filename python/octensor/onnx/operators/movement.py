@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..._C import QTensor
-from ...ops import moving, padding, resample, shape
+from ...ops import moving, padding, shape
 from ...ops.spec import apply
 from ...tensor import Tensor
 from ..registry import operator
@@ -315,52 +315,10 @@ def depth_to_space(data: Any, *, blocksize: int, mode: str = "DCR") -> Any:
 
 
 @operator("SpaceToDepth")
-def space_to_depth(data: Any, *, blocksize: int) -> Any:
+def space_to_depth(data: Any, *, blocksize: int, mode: str = "DCR") -> Any:
     """Return blocks of pixels moved into channels."""
     n, c, h, w = data.shape
     b = blocksize
-    parts = transpose(_reshaped(data, (n, c, h // b, b, w // b, b)), perm=(0, 3, 5, 1, 2, 4))
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    parts = transpose(_reshaped(data, (n, c, h // b, b, w // b, b)), perm=order)
     return _reshaped(parts, (n, c * b * b, h // b, w // b))
-
-
-@operator("Resize", ignored=("extrapolation_value", "cubic_coeff_a", "exclude_outside", "antialias"))
-def resize(
-    data: Any,
-    roi: Any = None,
-    scales: Any = None,
-    sizes: Any = None,
-    *,
-    mode: str = "nearest",
-    coordinate_transformation_mode: str = "half_pixel",
-    nearest_mode: str = "round_prefer_floor",
-    axes: Any = None,
-    keep_aspect_ratio_policy: str = "stretch",
-) -> Any:
-    """Return the spatial axes resampled; the nearest value at whole factors, or linear between pixels."""
-    old = tuple(data.shape)
-    if axes is not None or keep_aspect_ratio_policy != "stretch":
-        raise ValueError("Resize: expected all axes and the policy 'stretch'")
-    given = sizes is not None and array(sizes).size
-    new = ints(sizes) if given else tuple(int(math.floor(n * s)) for n, s in zip(old, array(scales), strict=True))
-    check_size("Resize", new)
-    if new == old:
-        return data
-    if new[:2] != old[:2]:
-        raise ValueError(f"Resize: expected the first two axes to stay {old[:2]}, got {new[:2]}")
-    whole = all(b % a == 0 for a, b in zip(old[2:], new[2:], strict=True))
-    if mode == "nearest" and (whole or (coordinate_transformation_mode, nearest_mode) == ("asymmetric", "floor")):
-        return resample.interpolate(data, size=new[2:], mode="nearest")
-    linear = {3: "linear", 4: "bilinear", 5: "trilinear"}
-    if mode == "linear" and coordinate_transformation_mode in ("half_pixel", "pytorch_half_pixel", "align_corners"):
-        corners = coordinate_transformation_mode == "align_corners"
-        return resample.interpolate(data, size=new[2:], mode=linear[len(old)], align_corners=corners)
-    raise ValueError(
-        "Resize: expected mode nearest at whole factors or from 'asymmetric' and 'floor', or linear with half_pixel or "
-        f"align_corners, got {mode!r}, {coordinate_transformation_mode!r}, {nearest_mode!r}, {old} to {new}"
-    )
-
-
-@operator("Upsample")
-def upsample(data: Any, scales: Any, *, mode: str = "nearest") -> Any:
-    """Return the spatial axes resampled (ONNX before version 10)."""
-    return resize(data, None, scales, mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor")

@@ -45,6 +45,11 @@ def as_qtensor(op: str, x: Any, scale: Any, zero_point: Any, axis: int | None = 
     return QTensor.from_numpy(np.ascontiguousarray(codes), qparams)
 
 
+def _blocks(values: np.ndarray, shape: Any, axis: int, size: int) -> np.ndarray:
+    """Return one value per element, from one per block along an axis."""
+    return np.repeat(values, size, axis).take(np.arange(shape[axis]), axis)
+
+
 @operator("QuantizeLinear", ignored=("saturate", "precision"))
 def quantize_linear(
     x: Any, y_scale: Any, y_zero_point: Any = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0
@@ -52,8 +57,12 @@ def quantize_linear(
     """Return codes round(x / scale) + zero point, ties to even, clamped."""
     kinds = {0: "uint8", 2: "uint8", 3: "int8"}
     name = array(y_zero_point).dtype.name if y_zero_point is not None else kinds.get(output_dtype, "?")
-    if name not in ("uint8", "int8") or block_size:
-        raise ValueError(f"QuantizeLinear: expected 8-bit codes and no blocks, got {name}, block_size {block_size}")
+    if name not in ("uint8", "int8"):
+        raise ValueError(f"QuantizeLinear: expected 8-bit codes, got {name}")
+    if block_size:
+        scales, zeros = (_blocks(array(v).astype(np.float32), x.shape, axis, block_size) for v in (y_scale, y_zero_point))
+        info = np.iinfo(name)
+        return np.clip(np.rint(array(x) / scales) + zeros, info.min, info.max).astype(name)
     values = x if isinstance(x, Tensor) else Tensor(array(x))
     return _C.quantize(np.asarray(values), qparams_of(y_scale, y_zero_point, _DTYPES[name], axis, values.ndim))
 
@@ -62,7 +71,9 @@ def quantize_linear(
 def dequantize_linear(x: Any, x_scale: Any, x_zero_point: Any = None, *, axis: int = 1, block_size: int = 0) -> Any:
     """Return (code - zero point) · scale."""
     if block_size:
-        raise ValueError(f"DequantizeLinear: block_size: expected 0, got {block_size}")
+        scales = _blocks(array(x_scale).astype(np.float32), x.shape, axis, block_size)
+        zeros = 0 if x_zero_point is None else _blocks(array(x_zero_point).astype(np.float32), x.shape, axis, block_size)
+        return Tensor((array(x).astype(np.float32) - zeros) * scales)
     return as_qtensor("DequantizeLinear", x, x_scale, x_zero_point, axis).dequantize()
 
 

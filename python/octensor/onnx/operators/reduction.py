@@ -21,6 +21,8 @@ def _reducer(
 ) -> Callable[..., Any]:
     def function(data: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Any:
         ndim = data.ndim
+        if name in _EMPTY and 0 in data.shape:
+            return _of_nothing(data, axes, keepdims, _EMPTY[name])
         chosen = () if axes is None else axes_of(axes, ndim)
         if not chosen:
             if noop_with_empty_axes:
@@ -34,6 +36,22 @@ def _reducer(
     function.__name__ = function.__qualname__ = name
     operator(name)(function)
     return function
+
+
+# What reductions of no values give, where NumPy has nothing to give.
+_EMPTY = {"ReduceMax": -np.inf, "ReduceMin": np.inf, "ReduceLogSumExp": -np.inf}
+
+
+def _of_nothing(data: Any, axes: Any, keepdims: int, value: float) -> Any:
+    values = array(data)
+    chosen = tuple(range(values.ndim)) if axes is None else axes_of(axes, values.ndim)
+    shape_ = np.sum(values, chosen, keepdims=bool(keepdims)).shape
+    if values.dtype.kind == "b":
+        return np.full(shape_, value > 0)
+    if values.dtype.kind in "iu":
+        info = np.iinfo(values.dtype)
+        return np.full(shape_, info.min if value < 0 else info.max, values.dtype)
+    return np.full(shape_, value, values.dtype)
 
 
 def _norm2(x: Any, axes: Any, keep: bool) -> Any:
