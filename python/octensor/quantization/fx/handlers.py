@@ -316,7 +316,8 @@ def _functions() -> dict[Pattern, type[QuantizeHandler]]:
             found[spec.function] = DefaultNodeQuantizeHandler
         elif spec.output_qparams == "same" and name not in _SAME:
             found[spec.function] = CopyNodeQuantizeHandler
-    found[F.leaky_relu] = DefaultNodeQuantizeHandler
+    for function in (F.leaky_relu, F.celu, F.selu):
+        found[function] = DefaultNodeQuantizeHandler
     composed = (
         "view view_as flatten squeeze unsqueeze transpose t split chunk select narrow unbind sort topk "
         "repeat_interleave max min clone contiguous detach"
