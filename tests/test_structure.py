@@ -149,7 +149,7 @@ RANKS = [
     {"factories", "qtensor"},
     {"nn", "optim"},
     {"quantization", "ao", "nn.views", "nn.quantized", "nn.qat", "nn.intrinsic", "nn.quantizable"},
-    {"graph", "program"},
+    {"graph", "fx", "program"},
     {"io", "onnx", "torch"},
     {"", "bench", "cli", "__main__"},  # octensor/__init__.py gathers everything
 ]

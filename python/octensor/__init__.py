@@ -4,6 +4,7 @@ The names follow PyTorch's, so that `import octensor as torch` runs the examples
 
 * `nn`, `nn.functional`, `optim`: a float model and how to train it;
 * `quantization`: observe it, convert it, compare it with what it was;
+* `fx`: models as graphs, to rewrite, quantize and compile;
 * `quantize_per_tensor`, `QTensor`, `ops.quantized`: quantized tensors by hand;
 * `backends.cpu`: instruction sets and threads.
 """
@@ -101,7 +102,7 @@ from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import ao, backends, nn, optim, quantization
+    from . import ao, backends, fx, nn, optim, quantization
 
     __version__: str
 
@@ -214,6 +215,7 @@ __all__ = [
     # packages
     "ao",
     "backends",
+    "fx",
     "nn",
     "ops",
     "optim",
@@ -232,7 +234,7 @@ per_channel_symmetric = qscheme.per_channel_symmetric
 per_channel_affine_float_qparams = qscheme.per_channel_affine_float_qparams
 
 # Loaded on first use, to keep `import octensor` short.
-_LAZY = ("ao", "backends", "nn", "optim", "quantization")
+_LAZY = ("ao", "backends", "fx", "nn", "optim", "quantization")
 # Functions whose home is a package that is loaded on first use.
 _FAKE_QUANTIZE = (
     "fake_quantize_per_tensor_affine",

@@ -128,6 +128,10 @@ class OpSpec:
         self.function = function
         return function
 
+    def __call__(self, *tensors: Any, **attrs: Any) -> Any:
+        """Run the op: `apply` with this spec."""
+        return apply(self, *tensors, **attrs)
+
     def __repr__(self) -> str:
         return f"OpSpec({self.name!r})"
 
@@ -168,7 +172,12 @@ def apply(spec: OpSpec, *tensors: Any, **attrs: Any) -> Any:
         raise TypeError(f"{spec.name}: input: expected a QTensor where qparams are given, got a float tensor")
     try:
         arrays = [t if t is None or isinstance(t, (int, float)) else as_array(t) for t in tensors]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        for tensor in tensors:
+            if hasattr(tensor, "__octensor_function__"):
+                return tensor.__octensor_function__(spec.function or spec, tensors, attrs)
+        if not isinstance(error, TypeError):
+            raise
         raise TypeError(f"{spec.name}: input: {error}") from None
     if tensors and tensors[0] is None:
         raise TypeError(f"{spec.name}: input: expected a tensor, got None")

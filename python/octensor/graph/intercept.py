@@ -1,0 +1,202 @@
+"""How calls are seen while a model is traced or recorded; at other times nothing of this is in the way.
+
+*Functions.* Every public function of octensor must accept a `Proxy`, however it is held: `F.relu`, an imported `relu`,
+`self.act = F.relu`. A wrapper around each would slow all calls of all users; so while somebody traces, and only then,
+the functions' code objects are exchanged for one that looks for a proxy among the arguments. Without one it runs the
+original, so that other threads compute on.
+
+*Modules.* In the same way `Module.__call__` asks the tracer or recorder of its thread, if there is one.
+
+*Wrapped names.* `wrap("f")` names a function of a user's module that is not to be traced into; its global is exchanged.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import CodeType, FunctionType
+from typing import Any
+
+from ..nn.module import Module
+from ..ops.spec import OPS
+from .immutable import map_aggregate
+from .proxy import Proxy
+
+NAMESPACES = ("octensor", "octensor.nn.functional", "octensor.nn.quantized.functional", "octensor.ops.quantized")
+
+Caller = Callable[[Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+
+class _Current(threading.local):
+    """What is asked about module calls in this thread: the innermost tracer or recorder, or None."""
+
+    caller: Caller | None = None
+
+
+_current = _Current()
+_lock = threading.RLock()
+_depth = 0
+_original: dict[FunctionType, CodeType] = {}
+_wrapped: list[tuple[dict[str, Any], str]] = []
+_undo: list[Callable[[], None]] = []
+
+
+def first_proxy(*values: Any) -> Proxy | None:
+    """Return the first proxy in nested arguments, or None."""
+    found: list[Proxy] = []
+
+    def look(part: Any) -> Any:
+        if isinstance(part, Proxy):
+            found.append(part)
+        return part
+
+    map_aggregate(values, look)
+    return found[0] if found else None
+
+
+def dispatcher(target: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that makes a call_function node of `target` for proxies, and else runs `original`."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        proxy = first_proxy(args, kwargs)
+        if proxy is None:
+            return original(*args, **kwargs)
+        return proxy.tracer.create_proxy("call_function", target, args, kwargs)
+
+    return call
+
+
+def public_functions() -> Iterator[FunctionType]:
+    """Yield the functions that take tensors: those of the public namespaces, and of all ops."""
+    seen: set[int] = set()
+    for path in NAMESPACES:
+        namespace = import_module(path)
+        for name in getattr(namespace, "__all__", vars(namespace)):
+            function = getattr(namespace, name)
+            if isinstance(function, FunctionType) and id(function) not in seen:
+                seen.add(id(function))
+                yield function
+    for spec in OPS.values():
+        if isinstance(spec.function, FunctionType) and id(spec.function) not in seen:
+            seen.add(id(spec.function))
+            yield spec.function
+
+
+def _exchange(function: FunctionType) -> bool:
+    """Give `function` the code of a dispatcher that runs what it was; return whether that is possible.
+
+    The code takes any arguments, so defaults do not matter to it; what it calls is among its constants.
+    """
+    code = function.__code__
+    if code.co_freevars:
+        return False  # a closure's code cannot be exchanged for one without
+    twin = FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
+    twin.__kwdefaults__ = function.__kwdefaults__
+    dispatch = dispatcher(function, twin)
+
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        target: Any = "target"
+        return target(*args, **kwargs)
+
+    constants = tuple(dispatch if c == "target" else c for c in stand_in.__code__.co_consts)
+    _original[function] = code
+    function.__code__ = stand_in.__code__.replace(co_consts=constants, co_name=code.co_name)
+    return True
+
+
+def _seen_call(self: Module, *args: Any, **kwargs: Any) -> Any:
+    caller = _current.caller
+    if caller is None:
+        return _plain_call(self, *args, **kwargs)
+    return caller(self, _plain_call, args, kwargs)
+
+
+_plain_call = Module.__call__
+
+
+def _install() -> None:
+    for function in public_functions():
+        _exchange(function)
+    Module.__call__ = _seen_call  # type: ignore[method-assign]
+    places = [(vars(math), name) for name, f in vars(math).items() if inspect.isbuiltin(f)]
+    for names, name in [*places, *_wrapped]:
+        missing = name not in names
+        held = getattr(builtins, name, None) if missing else names[name]
+        if held is None or held in _original:
+            continue
+        if isinstance(held, FunctionType) and _exchange(held):
+            continue
+        names[name] = dispatcher(held, held)
+
+        def put_back(names: Any = names, name: str = name, held: Any = held, missing: bool = missing) -> None:
+            if missing:
+                del names[name]
+            else:
+                names[name] = held
+
+        _undo.append(put_back)
+
+
+def _remove() -> None:
+    for function, code in _original.items():
+        function.__code__ = code
+    _original.clear()
+    Module.__call__ = _plain_call  # type: ignore[method-assign]
+    while _undo:
+        _undo.pop()()
+
+
+@contextmanager
+def intercepted(caller: Caller | None) -> Iterator[None]:
+    """While this is open calls are seen, and module calls of this thread go to `caller`."""
+    global _depth
+    with _lock:
+        if _depth == 0:
+            _install()
+        _depth += 1
+    before, _current.caller = _current.caller, caller
+    try:
+        yield
+    finally:
+        _current.caller = before
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _remove()
+
+
+def wrap(fn_or_name: Any) -> Any:
+    """Keep a function of the calling module as one step of the graph: it is called, not traced into.
+
+    Parameters
+    ----------
+    fn_or_name : str or callable
+        A global function of the module that calls `wrap`, or its name; a builtin such as "len" by its name. As a
+        decorator it returns the function.
+
+    Examples
+    --------
+    >>> import octensor as ot
+    >>> @ot.fx.wrap
+    ... def halves(x):
+    ...     return x[: len(x) // 2]
+    >>> def model(x):
+    ...     return ot.relu(halves(x))
+    >>> [node.name for node in ot.fx.symbolic_trace(model).graph.nodes]
+    ['x', 'halves', 'relu', 'output']
+    """
+    name = fn_or_name if isinstance(fn_or_name, str) else getattr(fn_or_name, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"wrap: fn_or_name: expected a function or its name, got {fn_or_name!r}")
+    frame = sys._getframe(1)
+    if frame.f_code.co_name != "<module>":
+        raise NotImplementedError("wrap: expected a call at the top level of a module")
+    if all(names is not frame.f_globals or known != name for names, known in _wrapped):
+        _wrapped.append((frame.f_globals, name))
+    return fn_or_name
