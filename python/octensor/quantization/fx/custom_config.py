@@ -40,9 +40,7 @@ class _Config:
         known = [f.name for f in fields(cls)]
         unknown = [key for key in config if key not in known]
         if unknown:
-            raise ValueError(
-                f"{name}: expected keys out of {', '.join(known)}, got {', '.join(map(repr, unknown))}"
-            )
+            raise ValueError(f"{name}: expected keys out of {', '.join(known)}, got {', '.join(map(repr, unknown))}")
         return cls(**config)
 
     def to_dict(self) -> dict[str, Any]:

@@ -33,8 +33,8 @@ from octensor.nn.projection import ProjectingLayer
 from octensor.nn.weighted import WeightedLayer
 from octensor.ops import OPS, shape
 from octensor.quantization.fx.lifted import (
-    FunctionLayer,
     Functional,
+    FunctionLayer,
     arguments,
     is_constant,
     value_of,
@@ -328,7 +328,24 @@ def _functions() -> dict[Pattern, type[QuantizeHandler]]:
         found[function] = CopyNodeQuantizeHandler
     for function in (octensor.sub, octensor.div, octensor.sum, octensor.bmm, octensor.matmul):
         found[function] = FloatHandler
-    for name in "size dim numel nelement stride argmax argmin eq ne lt le gt ge equal is_contiguous item".split():
+    for name in [
+        "size",
+        "dim",
+        "numel",
+        "nelement",
+        "stride",
+        "argmax",
+        "argmin",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "equal",
+        "is_contiguous",
+        "item",
+    ]:
         found[name] = ReadingHandler
     found[getattr] = ReadingHandler
     return found

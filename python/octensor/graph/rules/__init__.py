@@ -1,0 +1,3 @@
+def simplify(modules):
+    modules.graph.eliminate_dead_code()
+    modules.recompile()
