@@ -22,6 +22,7 @@ import copy
 from typing import Any
 
 from octensor.graph.graph_module import GraphModule
+from octensor.graph.patterns import Match, MatchAllNode
 from octensor.nn.module import Module
 from octensor.quantization.fx.convert import convert_graph
 from octensor.quantization.fx.custom_config import (
@@ -47,7 +48,6 @@ from octensor.quantization.fx.handlers import (
     get_default_quant_patterns,
     register_quant_pattern,
 )
-from octensor.quantization.fx.patterns import Match, MatchAllNode
 from octensor.quantization.fx.prepare import Preparation, agree
 from octensor.quantization.fx.qconfig_mapping import (
     QConfigMapping,

@@ -11,14 +11,14 @@ import copy
 from typing import Any
 
 from octensor.graph.graph_module import GraphModule
-from octensor.graph.rules import simplify
+from octensor.graph.patterns import function_of
+from octensor.graph.rules import RULES, drop_dead, drop_idle, simplify
 from octensor.nn.module import Module
 from octensor.quantization.convert import convert
 from octensor.quantization.dynamic import quantize_layer_dynamic_
 from octensor.quantization.fx.custom_config import ConvertCustomConfig
 from octensor.quantization.fx.graph_modules import ObservedGraphModule, Prepared, QuantizedGraphModule, as_class
 from octensor.quantization.fx.lower import Lowering
-from octensor.quantization.fx.patterns import function_of
 from octensor.quantization.fx.tracing import preserve
 from octensor.quantization.prepare import get_observers
 
@@ -42,7 +42,7 @@ def convert_graph(
     _convert_layers(modules, replaced, config)
     _replace_functions(modules, replaced)
     Lowering(modules, is_reference).run()
-    simplify(modules)
+    simplify(modules, (drop_idle, drop_dead) if is_reference else RULES)
     if remove_qconfig:
         for m in modules.modules():
             m.__dict__.pop("qconfig", None)

@@ -17,10 +17,10 @@ import octensor
 from octensor import nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
+from octensor.graph.patterns import Match, Pattern, find, layer_of
 from octensor.nn.batchnorm import BatchNormLayer
 from octensor.nn.module import Module
 from octensor.quantization.fuse import FUSERS, fuse_known_modules
-from octensor.quantization.fx.patterns import Match, Pattern, find, layer_of
 
 Accepts = Callable[[Match], bool]
 

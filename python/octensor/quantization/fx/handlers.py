@@ -25,6 +25,7 @@ import octensor
 from octensor import nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
+from octensor.graph.patterns import Match, MatchAllNode, Pattern, called, layer_of
 from octensor.nn import functional as F
 from octensor.nn.embedding import EmbeddingTable
 from octensor.nn.module import Module
@@ -40,7 +41,6 @@ from octensor.quantization.fx.lifted import (
     value_of,
     weighted_layer,
 )
-from octensor.quantization.fx.patterns import Match, MatchAllNode, Pattern, called, layer_of
 from octensor.quantization.stubs import QuantStub
 
 
@@ -264,6 +264,7 @@ def is_tensor(argument: Any) -> bool:
 
 _FUNCTIONS = {"add": octensor.add, "mul": octensor.mul}
 _SAME = {"cat", "leaky_relu"}  # have rows of their own
+_READING = "size dim numel nelement stride argmax argmin eq ne lt le gt ge equal is_contiguous item"
 
 
 def _layers() -> dict[Pattern, type[QuantizeHandler]]:
@@ -328,24 +329,7 @@ def _functions() -> dict[Pattern, type[QuantizeHandler]]:
         found[function] = CopyNodeQuantizeHandler
     for function in (octensor.sub, octensor.div, octensor.sum, octensor.bmm, octensor.matmul):
         found[function] = FloatHandler
-    for name in [
-        "size",
-        "dim",
-        "numel",
-        "nelement",
-        "stride",
-        "argmax",
-        "argmin",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "equal",
-        "is_contiguous",
-        "item",
-    ]:
+    for name in _READING.split():
         found[name] = ReadingHandler
     found[getattr] = ReadingHandler
     return found

@@ -1,5 +1,4 @@
-"""The last step of `convert_fx`: stubs and lifted layers become calls, and quantized tensors become float where that
-is wanted.
+"""The last step of `convert_fx`: stubs and lifted layers become calls, quantized tensors float where that is wanted.
 
 The layers have been converted already. What is left is a walk over the nodes in their order, knowing of each value
 whether it is quantized:
@@ -25,19 +24,17 @@ import octensor
 from octensor import _C, nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node, map_arg
+from octensor.graph.patterns import layer_of
 from octensor.nn.module import Module
 from octensor.nn.quantized import _reference
 from octensor.nn.weighted import WeightedLayer
 from octensor.ops import quantized as qops
 from octensor.ops.half import to_float16
-from octensor.quantization.fx.graph_modules import Prepared, QuantizedGraphModule
 from octensor.quantization.fx.handlers import ConvReluQuantizeHandler, FixedQParamsOpQuantizeHandler, is_tensor
 from octensor.quantization.fx.lifted import Functional, FunctionLayer
 from octensor.quantization.fx.packed_weight import PackedWeight
-from octensor.quantization.fx.patterns import layer_of
 from octensor.quantization.fx.prepare import is_index, where
 from octensor.quantization.mappings import get_default_float_to_quantized_operator_mappings
-from octensor.quantization.stubs import QuantStub
 from octensor.tensor import Tensor
 
 _CONV = {kind: function.__name__ for function, kind in ConvReluQuantizeHandler.kinds.items()}
@@ -77,7 +74,7 @@ class Lowering:
         self.modules.delete_all_unused_submodules()
         self.modules.recompile()
 
-    # --- one method for each rule: returns (the node that has the value now, whether that is quantized) ------------------
+    # --- one method for each rule; it returns the node that has the value now, and whether that is quantized ---------
     def _placeholder(self, node: Node) -> tuple[Node, bool]:
         return node, bool(node.meta.get("is_quantized"))
 
@@ -177,7 +174,7 @@ class Lowering:
             node.args = (map_arg(returned, lambda n: self._as_float(n, node)),)
         return node, False
 
-    # --- making nodes --------------------------------------------------------------------------------------------------
+    # --- making nodes ------------------------------------------------------------------------------------------------
     def _call(self, function: Any, args: Any, kwargs: dict[str, Any] | None = None) -> Node:
         return self.graph.call_function(function, tuple(args), kwargs)
 
@@ -230,7 +227,7 @@ class Lowering:
         settings = {} if name == "linear" else _geometry(layer)
         return self._buffer(f"{_scope(node)}_packed_weight_", PackedWeight(name, layer.weight, layer.bias, settings))
 
-    # --- calls ---------------------------------------------------------------------------------------------------------
+    # --- calls -------------------------------------------------------------------------------------------------------
     def _number(self, node: Node, layer: Functional, quantized: bool) -> Node:
         if not quantized:
             return self._in_float(node, layer)
@@ -315,6 +312,3 @@ def _as_name(path: str) -> str:
 
 def _scope(node: Node) -> str:
     return _as_name(node.meta.get("module", ""))
-
-
-__all__ = ["Lowering", "Prepared", "QuantStub", "QuantizedGraphModule"]

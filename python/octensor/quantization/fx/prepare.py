@@ -20,6 +20,7 @@ import numpy as np
 from octensor import _C
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
+from octensor.graph.patterns import Match, called, find, function_of, layer_of
 from octensor.nn.embedding import EmbeddingTable
 from octensor.nn.module import Module
 from octensor.nn.observed import ObservedLayer
@@ -37,7 +38,6 @@ from octensor.quantization.fx.handlers import (
     get_default_quant_patterns,
     is_tensor,
 )
-from octensor.quantization.fx.patterns import Match, called, find, function_of, layer_of
 from octensor.quantization.fx.qconfig_mapping import GLOBAL, Found, QConfigMapping
 from octensor.quantization.prepare import add_observer_
 from octensor.quantization.qconfig import QConfig
@@ -150,13 +150,16 @@ class Preparation:
         self._lift()
         self._fill_slots()
         self._place_stubs()
+        for node in [n for n in self.modules.graph.nodes if n.op == "get_attr" and not n.users]:
+            self.modules.graph.erase_node(node)
+            del self.decisions[node]
         for node, decision in self.decisions.items():
             node.meta["rule"] = decision.rule
             if self._dtypes[node] is np.float16:
                 node.meta["is_half"] = True
         self.modules.recompile()
 
-    # --- deciding ------------------------------------------------------------------------------------------------------
+    # --- deciding ----------------------------------------------------------------------------------------------------
     def _mark_numbers(self) -> None:
         """Note which nodes have no tensor: sizes, and what is computed of them."""
         for node in self.modules.graph.nodes:
@@ -216,7 +219,7 @@ class Preparation:
             return Decision("number", qconfig, handler)
         return Decision(rule, qconfig, handler)
 
-    # --- layers --------------------------------------------------------------------------------------------------------
+    # --- layers ------------------------------------------------------------------------------------------------------
     def _swap_for_training(self) -> None:
         """Replace layers by those of ``additional_qat_module_mapping``."""
         mapping = self.config.additional_qat_module_mapping
@@ -296,7 +299,7 @@ class Preparation:
             if isinstance(part, FakeQuantizeBase) and self.modules.training:
                 part.observe_in_eval = False
 
-    # --- stubs ---------------------------------------------------------------------------------------------------------
+    # --- stubs -------------------------------------------------------------------------------------------------------
     def _place_stubs(self) -> None:
         """Put stubs where a float tensor is wanted quantized."""
         inputs = [n for n in self.modules.graph.nodes if n.op == "placeholder"]

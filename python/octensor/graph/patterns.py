@@ -24,7 +24,7 @@ from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
 from octensor.nn.module import Module
 from octensor.nn.views import View
-from octensor.ops import OPS, OpSpec
+from octensor.ops import OpSpec
 from octensor.ops.shape import getitem
 from octensor.tensor import Tensor
 
@@ -158,8 +158,3 @@ def find(
                 taken.update(found.nodes)
                 yield found, handler
                 break
-
-
-def spec_named(name: str) -> Any:
-    """Return the public function of an op."""
-    return OPS[name].function
