@@ -39,6 +39,7 @@ from octensor.quantization.fx.handlers import (
     is_tensor,
 )
 from octensor.quantization.fx.qconfig_mapping import GLOBAL, Found, QConfigMapping
+from octensor.quantization.mappings import get_default_dynamic_quant_module_mappings
 from octensor.quantization.prepare import add_observer_
 from octensor.quantization.qconfig import QConfig
 from octensor.quantization.quant_type import QuantType, get_quant_type
@@ -74,8 +75,8 @@ def _kind(qconfig: QConfig | None) -> QuantType | None:
 def _takes_weights(kind: type | None, found: Found) -> bool:
     """Whether an entry is for the weights of a layer alone, and fits a layer of this class.
 
-    Tables of embeddings want zero points that are floats, other weights do not. Layers that then compute in float all
-    the same (convolutions) are meant only by an entry of their own.
+    Tables of embeddings want zero points that are floats, other weights do not. Layers that `quantize_dynamic` leaves
+    alone where nothing is said of them (convolutions) are meant only by an entry of their own.
     """
     if kind is None or found.qconfig is None or not (issubclass(kind, Module)):
         return False
@@ -89,7 +90,7 @@ def _takes_weights(kind: type | None, found: Found) -> bool:
     is_table = getattr(weight, "qscheme", None) is _C.qscheme.per_channel_affine_float_qparams
     if issubclass(kind, EmbeddingTable) or is_table:
         return issubclass(kind, EmbeddingTable) and is_table
-    return kind.input_dtype is not None or found.level > GLOBAL
+    return found.level > GLOBAL or kind in get_default_dynamic_quant_module_mappings()
 
 
 def _lifted_kind(handler: QuantizeHandler) -> type | None:
