@@ -158,3 +158,12 @@ def find(
                 taken.update(found.nodes)
                 yield found, handler
                 break
+
+
+def layered(*tables: Mapping[Pattern, Any]) -> dict[Pattern, Any]:
+    """Return one table of several: what stands in an earlier one comes first, and hides the same in later ones."""
+    found: dict[Pattern, Any] = {}
+    for table in tables:
+        for pattern, handler in table.items():
+            found.setdefault(pattern, handler)
+    return found

@@ -17,7 +17,7 @@ import octensor
 from octensor import nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import Match, Pattern, find, layer_of
+from octensor.graph.patterns import Match, Pattern, find, layer_of, layered
 from octensor.nn.batchnorm import BatchNormLayer
 from octensor.nn.module import Module
 from octensor.quantization.fuse import FUSERS, fuse_known_modules
@@ -103,7 +103,7 @@ def register_fusion_pattern(pattern: Pattern) -> Callable[[type[FuseHandler]], t
 
 def get_default_fusion_patterns() -> dict[Pattern, type[FuseHandler]]:
     """Return {pattern: handler}, in the order in which they are tried."""
-    return {**_REGISTERED, **_DEFAULT}
+    return layered(_REGISTERED, _DEFAULT)
 
 
 def fuse_graph(
@@ -125,10 +125,11 @@ def fuse_graph(
     -------
     The nodes of the fused layers.
     """
-    table = {**patterns, **_patterns_of(fuser_methods), **get_default_fusion_patterns()}
+    extra = _patterns_of(fuser_methods)
+    table = layered(patterns, extra, get_default_fusion_patterns())
 
     def fits(match: Match, handler: type[FuseHandler]) -> bool:
-        plain = handler is FuseHandler and match.pattern in _DEFAULT
+        plain = handler is FuseHandler and match.pattern in _DEFAULT and match.pattern not in extra
         return accepts(match) and (not plain or _is_fusable(handler(match, modules)))
 
     found = list(find(modules, table, fits))

@@ -25,7 +25,7 @@ import octensor
 from octensor import nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import Match, MatchAllNode, Pattern, called, layer_of
+from octensor.graph.patterns import Match, MatchAllNode, Pattern, called, layer_of, layered
 from octensor.nn import functional as F
 from octensor.nn.embedding import EmbeddingTable
 from octensor.nn.module import Module
@@ -364,7 +364,7 @@ def register_quant_pattern(
 
 def get_default_quant_patterns() -> dict[Pattern, type[QuantizeHandler]]:
     """Return {pattern: handler}, in the order in which they are tried."""
-    return {**_REGISTERED, **_DEFAULT}
+    return layered(_REGISTERED, _DEFAULT)
 
 
 def get_default_output_activation_post_process_map() -> dict[Pattern, Any]:

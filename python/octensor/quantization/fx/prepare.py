@@ -20,7 +20,7 @@ import numpy as np
 from octensor import _C
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import Match, called, find, function_of, layer_of
+from octensor.graph.patterns import Match, called, find, function_of, layer_of, layered
 from octensor.nn.embedding import EmbeddingTable
 from octensor.nn.module import Module
 from octensor.nn.observed import ObservedLayer
@@ -171,7 +171,7 @@ class Preparation:
                     node.meta["is_number"] = True
 
     def _match(self) -> None:
-        table = {**self.config.additional_quant_pattern, **get_default_quant_patterns()}
+        table = layered(self.config.additional_quant_pattern, get_default_quant_patterns())
         handlers: dict[Match, QuantizeHandler] = {}
 
         def accepts(match: Match, handler: type[QuantizeHandler]) -> bool:
