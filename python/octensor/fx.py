@@ -1,6 +1,7 @@
 """`octensor.fx`: models as graphs, by the names of torch.fx.
 
 * `symbolic_trace`, `Tracer`, `Proxy`, `wrap`: a graph whose nodes are layers, functions and methods, for rewriting.
+* `record`: a graph whose nodes are ops, from running the model on example inputs, for programs.
 * `Graph`, `Node`, `GraphModule`: the graph, and a module that runs it.
 """
 
@@ -13,6 +14,7 @@ from .graph.intercept import wrap
 from .graph.node import Node, map_arg
 from .graph.proxy import Attribute, Proxy
 from .graph.python_code import PythonCode
+from .graph.record import record
 from .graph.tracer import GraphAppendingTracer, Tracer, TracerBase, symbolic_trace
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Tracer",
     "TracerBase",
     "map_arg",
+    "record",
     "symbolic_trace",
     "wrap",
 ]

@@ -22,6 +22,8 @@ from .ops.activation import clamp, hardtanh, leaky_relu, relu
 from .ops.arguments import axis as checked_axis
 from .ops.arguments import is_int, sizes
 from .ops.codes import per_tensor, write
+from .ops.exact import DEQUANTIZE, QUANTIZE
+from .ops.recording import RECORDING
 from .tensor import Tensor
 
 
@@ -68,7 +70,11 @@ def quantize_per_tensor(input: Any, scale: Any, zero_point: Any, dtype: Any) -> 
         return [quantize_per_tensor(x, s, z, dtype) for x, s, z in pairs]
     values = _floats("quantize_per_tensor", input)
     _quantized_dtype("quantize_per_tensor", dtype)
-    return _C.quantize(values, QParams(_number(scale), _number(zero_point), dtype))
+    qparams = QParams(_number(scale), _number(zero_point), dtype)
+    result = _C.quantize(values, qparams)
+    if RECORDING.recorder is not None:
+        RECORDING.recorder.note(QUANTIZE, (input,), {"qparams": qparams}, result)
+    return result
 
 
 def quantize_per_channel(input: Any, scales: Any, zero_points: Any, axis: int, dtype: Any) -> QTensor:
@@ -107,7 +113,11 @@ def quantize_per_channel(input: Any, scales: Any, zero_points: Any, axis: int, d
             )
     points = given["zero_points"]
     floats = points.dtype.kind == "f"
-    return _C.quantize(values, QParams(given["scales"], points, dtype, axis=axis, float_zero_point=floats))
+    qparams = QParams(given["scales"], points, dtype, axis=axis, float_zero_point=floats)
+    result = _C.quantize(values, qparams)
+    if RECORDING.recorder is not None:
+        RECORDING.recorder.note(QUANTIZE, (input,), {"qparams": qparams}, result)
+    return result
 
 
 def _quantized_dtype(op: str, dtype: Any) -> None:
@@ -170,7 +180,8 @@ def dequantize(input: Any) -> Any:
     A float tensor comes back as it is.
     """
     if isinstance(input, QTensor):
-        return Tensor._wrap(_C.dequantize(input))
+        result = Tensor._wrap(_C.dequantize(input))
+        return result if RECORDING.recorder is None else RECORDING.recorder.note(DEQUANTIZE, (input,), {}, result)
     if isinstance(input, (list, tuple)):
         return type(input)([dequantize(item) for item in input])
     return input if isinstance(input, Tensor) else Tensor(_numbers("dequantize", input))

@@ -22,9 +22,6 @@ class ImmutableList(list[Any]):
     append = extend = insert = clear = pop = remove = reverse = sort = _refuse
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
     def __reduce__(self) -> Any:
         return ImmutableList, (list(self),)
 
@@ -34,9 +31,6 @@ class ImmutableDict(dict[Any, Any]):
 
     clear = pop = popitem = setdefault = update = _refuse
     __setitem__ = __delitem__ = __ior__ = _refuse
-
-    def __hash__(self) -> int:
-        return hash(tuple(self.items()))
 
     def __reduce__(self) -> Any:
         return ImmutableDict, (dict(self),)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import math
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,12 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from ..nn.module import Module
+from ..ops.embedding import embedding_bag
+from ..ops.library import cells, low_bits, rows
+from ..ops.moving import order
+from ..ops.reduce import _place, argmax, argmin
 from ..ops.spec import OPS
+from ..tensor import Tensor
 from .immutable import map_aggregate
 from .proxy import Proxy
 
@@ -34,9 +40,12 @@ Caller = Callable[[Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]],
 
 
 class _Current(threading.local):
-    """What is asked about module calls in this thread: the innermost tracer or recorder, or None."""
+    """What is asked about calls in this thread: the innermost tracer or recorder, or None."""
 
+    # About module calls.
     caller: Caller | None = None
+    # Asked, while recording, about functions that stay one step.
+    function: Callable[..., Any] | None = None
 
 
 _current = _Current()
@@ -60,14 +69,19 @@ def first_proxy(*values: Any) -> Proxy | None:
     return found[0] if found else None
 
 
-def dispatcher(target: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that makes a call_function node of `target` for proxies, and else runs `original`."""
+def dispatcher(target: Callable[..., Any], original: Callable[..., Any], whole: bool) -> Callable[..., Any]:
+    """Return a function that makes a call_function node of `target` for proxies, and else runs `original`.
+
+    With `whole` it is one step for recorders too.
+    """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         proxy = first_proxy(args, kwargs)
-        if proxy is None:
-            return original(*args, **kwargs)
-        return proxy.tracer.create_proxy("call_function", target, args, kwargs)
+        if proxy is not None:
+            return proxy.tracer.create_proxy("call_function", target, args, kwargs)
+        if whole and _current.function is not None:
+            return _current.function(target, original, args, kwargs)
+        return original(*args, **kwargs)
 
     return call
 
@@ -88,7 +102,19 @@ def public_functions() -> Iterator[FunctionType]:
             yield spec.function
 
 
-def _exchange(function: FunctionType) -> bool:
+def whole_functions() -> Iterator[FunctionType]:
+    """Yield the functions that a recorder takes as one step: they compute with arrays, not by ops."""
+    for module in (rows, cells, low_bits):
+        for name in module.__all__:
+            function = getattr(module, name)
+            if isinstance(function, FunctionType) and not re.search("pack|make_", name):
+                yield function
+    yield from (embedding_bag, order, argmax, argmin, _place)  # type: ignore[misc]
+    for name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__invert__", "any", "all", "to"):
+        yield vars(Tensor)[name]
+
+
+def _exchange(function: FunctionType, whole: bool) -> bool:
     """Give `function` the code of a dispatcher that runs what it was; return whether that is possible.
 
     The code takes any arguments, so defaults do not matter to it; what it calls is among its constants.
@@ -98,7 +124,7 @@ def _exchange(function: FunctionType) -> bool:
         return False  # a closure's code cannot be exchanged for one without
     twin = FunctionType(code, function.__globals__, function.__name__, function.__defaults__)
     twin.__kwdefaults__ = function.__kwdefaults__
-    dispatch = dispatcher(function, twin)
+    dispatch = dispatcher(function, twin, whole)
 
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         target: Any = "target"
@@ -121,8 +147,12 @@ _plain_call = Module.__call__
 
 
 def _install() -> None:
+    whole = list(whole_functions())
+    for function in whole:
+        _exchange(function, True)
     for function in public_functions():
-        _exchange(function)
+        if function not in _original:
+            _exchange(function, False)
     Module.__call__ = _seen_call  # type: ignore[method-assign]
     places = [(vars(math), name) for name, f in vars(math).items() if inspect.isbuiltin(f)]
     for names, name in [*places, *_wrapped]:
@@ -130,9 +160,9 @@ def _install() -> None:
         held = getattr(builtins, name, None) if missing else names[name]
         if held is None or held in _original:
             continue
-        if isinstance(held, FunctionType) and _exchange(held):
+        if isinstance(held, FunctionType) and _exchange(held, True):
             continue
-        names[name] = dispatcher(held, held)
+        names[name] = dispatcher(held, held, names is not vars(math))
 
         def put_back(names: Any = names, name: str = name, held: Any = held, missing: bool = missing) -> None:
             if missing:
@@ -153,18 +183,22 @@ def _remove() -> None:
 
 
 @contextmanager
-def intercepted(caller: Caller | None) -> Iterator[None]:
-    """While this is open calls are seen, and module calls of this thread go to `caller`."""
+def intercepted(caller: Caller | None, function: Callable[..., Any] | None = None) -> Iterator[None]:
+    """While this is open calls are seen; those of modules in this thread go to `caller`.
+
+    A recorder gets the calls of functions that stay one step as `function(target, original, args, kwargs)`.
+    """
     global _depth
     with _lock:
         if _depth == 0:
             _install()
         _depth += 1
-    before, _current.caller = _current.caller, caller
+    before = _current.caller, _current.function
+    _current.caller, _current.function = caller, function
     try:
         yield
     finally:
-        _current.caller = before
+        _current.caller, _current.function = before
         with _lock:
             _depth -= 1
             if _depth == 0:

@@ -168,7 +168,7 @@ def unpacked(proxy: Proxy) -> Iterator[Any]:
         frame = frame.f_back
     here = next((i for i in dis.get_instructions(frame.f_code) if i.offset == frame.f_lasti), None)
     if here is not None and here.opname == "UNPACK_SEQUENCE":
-        return iter([operator.getitem(proxy, i) for i in range(here.arg or 0)])  # type: ignore[call-overload]
+        return iter([operator.getitem(proxy, i) for i in range(here.arg or 0)])
     raise TraceError(
         located(f"a loop or * over a traced value ({proxy.node.name}): how often is not known while tracing: {_REMEDY}")
     )

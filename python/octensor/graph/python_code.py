@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import operator
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..ops.exact import EXACT, ExactOp
+from ..ops.spec import OPS, OpSpec
 from .namespace import Namespace, is_plain
 from .node import Node
 
@@ -65,20 +68,20 @@ def public_name(target: Any) -> str:
         return ""
     if where == "builtins":
         return name
-    try:
-        home: Any = import_module(where)
-    except ImportError:
-        return ""
-    qualified = getattr(target, "__qualname__", name)
-    for part in qualified.split("."):
+    dotted = f"{where}.{getattr(target, '__qualname__', name)}"
+    package, *parts = dotted.split(".")
+    home: Any = sys.modules.get(package)
+    for part in parts:
         home = getattr(home, part, None)
-    return f"{where}.{qualified}" if home is target else ""
+    return dotted if home is target else ""
 
 
 def target_text(node: Node) -> str:
     """Return a node's target as it is shown in listings."""
     if isinstance(node.target, str):
         return node.target
+    if isinstance(node.target, OpSpec):
+        return node.target.name
     return public_name(node.target) or getattr(node.target, "__name__", None) or repr(node.target)
 
 
@@ -204,6 +207,10 @@ def expression(writer: _Writer, node: Node, root: str) -> str:
         return f"{_operand(writer, args[0])}[{_index(writer, args[1])}]"
     if target is getattr and not kwargs and len(args) == 2 and str(args[1]).isidentifier():
         return f"{_operand(writer, args[0])}.{args[1]}"
+    if isinstance(target, OpSpec):
+        registry = "EXACT" if isinstance(target, ExactOp) else "OPS"
+        writer.name(registry, EXACT if isinstance(target, ExactOp) else OPS)
+        return f'{registry}["{target.name}"]({_call(writer, args, kwargs)})'
     return f"{writer.callable(target)}({_call(writer, args, kwargs)})"
 
 

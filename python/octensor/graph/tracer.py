@@ -215,7 +215,7 @@ class Tracer(TracerBase):
         return node
 
     def _create_one(self, a: Any) -> Any:
-        if isinstance(a, (Tensor, QTensor, np.ndarray, Module)):
+        if isinstance(a, (Tensor, QTensor, np.ndarray, Module)) or is_packed(a):
             return self._attribute(a)
         return super()._create_one(a)
 
@@ -301,9 +301,18 @@ def paths_of(root: Module) -> dict[int, str]:
         prefix = f"{path}." if path else ""
         for held in (module._parameters, module._buffers, vars(module)):
             for name, value in held.items():
-                if isinstance(value, (Tensor, QTensor, np.ndarray)):
+                if name == "_cache":
+                    continue
+                if isinstance(value, (Tensor, QTensor, np.ndarray)) or is_packed(value):
                     paths.setdefault(id(value), prefix + name)
+                if isinstance(value, Tensor):
+                    paths.setdefault(id(value._array), prefix + name)
     return paths
+
+
+def is_packed(value: Any) -> bool:
+    """Whether it is weights in the form the kernels read."""
+    return type(value).__module__ == "octensor._C" and type(value).__name__.startswith("Packed")
 
 
 def symbolic_trace(root: Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> GraphModule:

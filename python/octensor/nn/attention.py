@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C
 from .._C import QTensor
 from ..arrays import as_array
 from ..ops.dropout import dropout
+from ..ops.exact import QUANTIZE, exact
 from ..ops.matmul import matmul
 from ..ops.shape import cat, chunk
 from ..ops.softmax import softmax
@@ -38,6 +38,7 @@ def attend(q: Any, k: Any, v: Any, mask: np.ndarray | None, drop: float = 0.0) -
     return matmul(dropout(weights, drop, True) if drop else weights, v), weights
 
 
+@exact("additive_mask")
 def additive_mask(attn_mask: Any, key_padding_mask: Any, heads: int, n: int, steps: tuple[int, int]) -> Any:
     """Return both masks as one float32 array that is added to the scores (n · heads, L, S); None if there is none.
 
@@ -64,6 +65,12 @@ def additive_mask(attn_mask: Any, key_padding_mask: Any, heads: int, n: int, ste
         mask = np.repeat(_as_additive(mask), heads, 0)[:, None, :]
         total = mask if total is None else total + mask
     return total
+
+
+@exact("open_key")
+def open_key(mask: np.ndarray) -> np.ndarray:
+    """Return an additive mask with one more key, which everything may see."""
+    return np.pad(mask, ((0, 0), (0, 0), (0, 1)))
 
 
 def _as_additive(mask: np.ndarray) -> Any:
@@ -190,14 +197,14 @@ class AttentionSteps(Module):
             key = value = query
         q, k, v = self._projections(query, key, value)
         length, n, keys = q.shape[0], q.shape[1], k.shape[0]
-        mask = additive_mask(attn_mask, key_padding_mask, self.num_heads, n, (length, keys))
+        mask = additive_mask(attn_mask, key_padding_mask, heads=self.num_heads, n=n, steps=(length, keys))
         extras = [(self.bias_k, self.bias_v)] if self.bias_k is not None else []
         if self.add_zero_attn:
             zero = Tensor(np.zeros((1, 1, self.embed_dim), np.float32))
             extras.append((zero, zero))
         for one_k, one_v in extras:
             k, v = _with_row(k, one_k), _with_row(v, one_v)
-            mask = None if mask is None else np.pad(mask, ((0, 0), (0, 0), (0, 1)))
+            mask = None if mask is None else open_key(mask)
         q, k, v = (x.reshape(x.shape[0], n * self.num_heads, self.head_dim).transpose(0, 1) for x in (q, k, v))
         output, weights = self._heads(q, k, v, mask)
         output = self.out_proj(output.transpose(0, 1).reshape(length, n, self.embed_dim))
@@ -216,8 +223,7 @@ class AttentionSteps(Module):
 def _with_row(x: Any, row: Any) -> Any:
     """Append one row (1, 1, E), the same for the whole batch, to (S, N, E); to a QTensor in its own qparams."""
     if isinstance(x, QTensor):
-        whole = np.broadcast_to(as_array(row), (1, *x.shape[1:]))
-        return cat([x, _C.quantize(np.ascontiguousarray(whole), x.qparams)], 0)
+        return cat([x, QUANTIZE(row.expand(1, *x.shape[1:]), qparams=x.qparams)], 0)
     return cat([x, row.expand(1, *x.shape[1:])], 0)
 
 

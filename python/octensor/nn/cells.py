@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_array
+from ..ops.exact import RECURRENT
 from ..ops.gates import GRU_CELL, LSTM_CELL, Cell, rnn_cell
+from ..ops.recording import RECORDING
 from ..tensor import Tensor
 from . import init
 from .linear import positive
@@ -83,7 +85,13 @@ class RecurrentCell(ProjectingLayer):
             part = self._project(x, "weight_ih", "bias_ih")
             state = self.cell.step(part, self._project(state[0], "weight_hh", "bias_hh"), state)
         else:
-            state = self.cell.run(as_array(x), [len(state[0])], state, pair, reduce_range=self.reduce_range)
+            before, rows = state, as_array(x)
+            sizes = [len(rows)]
+            state = self.cell.run(rows, sizes, before, pair, reduce_range=self.reduce_range)
+            if RECORDING.recorder is not None:
+                attrs = {"kernel": self.cell.kernel, "sizes": tuple(sizes), "reduce_range": self.reduce_range}
+                results = (None, *state)  # h after every step is the state after the one step
+                RECORDING.recorder.note(RECURRENT, (rows, *before, *self.weights_of("")), attrs, results)
         after = [Tensor(s) if isinstance(s, np.ndarray) else s for s in state]
         after = [s[0] for s in after] if single else after
         return tuple(after) if len(after) > 1 else after[0]

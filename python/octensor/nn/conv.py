@@ -15,6 +15,7 @@ from .._C import PackedConv, QParams, QTensor
 from ..ops import conv as ops
 from ..ops.arguments import per_axis
 from ..ops.padding import pad
+from ..ops.recording import RECORDING
 from .linear import positive
 from .weighted import WeightedLayer
 
@@ -102,7 +103,13 @@ class ConvLayer(WeightedLayer):
         return PackedConv(weight, bias, self.stride, self._op_padding, self.dilation, self.groups)
 
     def _run(self, x: QTensor, packed: PackedConv, qparams: QParams, relu: bool) -> QTensor:
-        return _C.conv(self._padded(x), packed, qparams, relu=relu)
+        x = self._padded(x)
+        result = _C.conv(x, packed, qparams, relu=relu)
+        if RECORDING.recorder is not None:
+            spec, attrs = ops.op_of(packed)
+            attrs.update(qparams=qparams, relu=relu)
+            RECORDING.recorder.note(spec, (x, self.weight, self.bias), attrs, result)
+        return result
 
     def extra_repr(self) -> str:
         """Geometry and, if not float, the stage."""

@@ -11,7 +11,9 @@ from .._C import PackedLinear, PackedWeightOnly, QParams, QTensor
 from ..arrays import as_array
 from ..autograd import is_grad_enabled
 from ..ops.arguments import is_int
-from ..ops.matmul import linear
+from ..ops.exact import LINEAR_DYNAMIC, LINEAR_WEIGHT_ONLY
+from ..ops.matmul import LINEAR, linear
+from ..ops.recording import RECORDING
 from ..tensor import Tensor
 from .module import Module
 from .weighted import WeightedLayer
@@ -61,10 +63,18 @@ class Linear(WeightedLayer):
         return PackedLinear(weight, bias)
 
     def _run(self, x: QTensor, packed: PackedLinear, qparams: QParams, relu: bool) -> QTensor:
-        return _C.linear(x, packed, qparams, relu=relu)
+        result = _C.linear(x, packed, qparams, relu=relu)
+        if RECORDING.recorder is None:
+            return result
+        given = {"qparams": qparams, "relu": relu}
+        noted: QTensor = RECORDING.recorder.note(LINEAR, (x, self.weight, self.bias), given, result)
+        return noted
 
     def _run_dynamic(self, x: np.ndarray, packed: PackedLinear, relu: bool) -> np.ndarray:
-        return _C.linear_dynamic(x, packed, relu=relu)
+        result = _C.linear_dynamic(x, packed, relu=relu)
+        if RECORDING.recorder is not None:
+            RECORDING.recorder.note(LINEAR_DYNAMIC, (x, self.weight, self.bias), {"relu": relu}, result)
+        return result
 
     def _forward_reduced(self, x: Any) -> Tensor:
         """As the base, but 8-bit weights on float input go through a kernel that gives the same bits everywhere.
@@ -79,7 +89,11 @@ class Linear(WeightedLayer):
             return output if self.activation is None else self.activation(output)
         if self._cache is None:
             self.__dict__["_cache"] = PackedWeightOnly(weight, None if self.bias is None else as_array(self.bias))
-        return Tensor._wrap(_C.linear_weight_only(as_array(x), self._cache, relu=self.activation is not None))
+        relu = self.activation is not None
+        result = _C.linear_weight_only(as_array(x), self._cache, relu=relu)
+        if RECORDING.recorder is not None:
+            RECORDING.recorder.note(LINEAR_WEIGHT_ONLY, (x, weight, self.bias), {"relu": relu}, result)
+        return Tensor._wrap(result)
 
     def extra_repr(self) -> str:
         """Sizes and, if not float, the stage."""

@@ -18,7 +18,9 @@ import numpy as np
 from .. import _C
 from .._C import QTensor
 from ..arrays import as_array
+from ..ops.exact import LINEAR_DYNAMIC
 from ..ops.matmul import linear
+from ..ops.recording import RECORDING
 from ..tensor import Tensor
 from .module import Module, OutputRule, is_reduced
 
@@ -51,7 +53,11 @@ class ProjectingLayer(Module):
             return linear(x, weight, bias)
         ready = self._ready(weight, bias, key)
         if isinstance(weight, QTensor):
-            return _C.linear_dynamic(as_array(x), ready, self.reduce_range)
+            result = _C.linear_dynamic(as_array(x), ready, self.reduce_range)
+            if RECORDING.recorder is not None:
+                attrs = {"reduce_range": self.reduce_range}
+                RECORDING.recorder.note(LINEAR_DYNAMIC, (x, weight, bias), attrs, result)
+            return result
         return as_array(linear(as_array(x), ready, None if bias is None else as_array(bias)))
 
     def _ready(self, weight: Any, bias: Any, key: Any) -> Any:
@@ -74,6 +80,13 @@ class ProjectingLayer(Module):
             return None
         pair = [self._ready(*each) for each in weights]
         return pair[0], pair[1]
+
+    def weights_of(self, suffix: str) -> tuple[Any, Any, Any, Any]:
+        """Return weight_ih, bias_ih, weight_hh and bias_hh of one layer and direction; None for a bias there is not."""
+        w_ih, b_ih, w_hh, b_hh = (
+            getattr(self, f"{kind}_{part}{suffix}", None) for part in ("ih", "hh") for kind in ("weight", "bias")
+        )
+        return w_ih, b_ih, w_hh, b_hh
 
     def get_weight(self) -> dict[str, Any]:
         """Return {name: weight}; QTensors in the dynamic stage."""

@@ -21,8 +21,10 @@ import numpy as np
 
 from ..arrays import as_array
 from ..ops.dropout import dropout
+from ..ops.exact import RECURRENT
 from ..ops.gates import GRU_CELL, LSTM_CELL, Cell, State, rnn_cell
-from ..ops.shape import cat, stack
+from ..ops.recording import RECORDING
+from ..ops.shape import CAT, GETITEM, cat, stack
 from ..tensor import Tensor
 from . import init
 from .linear import positive
@@ -36,7 +38,21 @@ def join(parts: Sequence[Any], dim: int) -> Any:
     """Concatenate Tensors (recorded) or arrays."""
     if len(parts) == 1:
         return parts[0]
-    return np.concatenate(parts, dim) if isinstance(parts[0], np.ndarray) else cat(list(parts), dim)
+    if not isinstance(parts[0], np.ndarray):
+        return cat(list(parts), dim)
+    result = np.concatenate(parts, dim)
+    if RECORDING.recorder is not None:
+        RECORDING.recorder.note(CAT, tuple(parts), {"dim": dim}, result)
+    return result
+
+
+def cut(x: Any, first: int | None, end: int | None) -> Any:
+    """Return rows of a Tensor (recorded) or an array."""
+    rows = slice(first, end)
+    result = x[rows]
+    if isinstance(x, np.ndarray) and RECORDING.recorder is not None:
+        RECORDING.recorder.note(GETITEM, (x,), {"index": rows}, result)
+    return result
 
 
 class RecurrentLayer(ProjectingLayer):
@@ -139,7 +155,7 @@ class RecurrentLayer(ProjectingLayer):
             first = layer * self._directions
             pairs = [self._packed_pair(suffix) for suffix in suffixes[first : first + self._directions]]
             if all(pairs):
-                rows, ends = self._run_packed(rows, sizes, states[first:], pairs)
+                rows, ends = self._run_packed(rows, sizes, states[first:], pairs, suffixes[first:])
                 finals += ends
             else:
                 outputs = []
@@ -213,16 +229,24 @@ class RecurrentLayer(ProjectingLayer):
         return [tuple(t[i] for t in tensors) for i in range(total)]
 
     def _run_packed(
-        self, rows: Any, sizes: list[int], starts: list[State], pairs: list[Any]
+        self, rows: Any, sizes: list[int], starts: list[State], pairs: list[Any], suffixes: list[str]
     ) -> tuple[np.ndarray, list[State]]:
         """Run all directions of one layer with packed weights; return output rows, and the last state of each."""
         x, width = as_array(rows), self.hidden_size
         output = np.empty((len(x), len(pairs) * width), np.float32)
-        ends = []
+        ends, outputs = [], []
         for k, (pair, start) in enumerate(zip(pairs, starts[: len(pairs)], strict=True)):
-            out = output[:, k * width : (k + 1) * width]
+            out = output[:, k * width : (k + 1) * width] if len(pairs) > 1 else output
             start = tuple(as_array(s) for s in start)
             ends.append(self.cell.run(x, sizes, start, pair, k == 1, self.reduce_range, out))
+            outputs.append(out)
+            if RECORDING.recorder is not None:
+                attrs = {"kernel": self.cell.kernel, "sizes": tuple(sizes), "backward": k == 1}
+                attrs["reduce_range"] = self.reduce_range
+                weights = self.weights_of(suffixes[k])
+                RECORDING.recorder.note(RECURRENT, (x, *start, *weights), attrs, (out, *ends[-1]))
+        if RECORDING.recorder is not None and len(pairs) > 1:
+            RECORDING.recorder.note(CAT, tuple(outputs), {"dim": 1}, output)
         return output, ends
 
     def _run(self, rows: Any, sizes: list[int], start: State, suffix: str, backward: bool) -> tuple[Any, State]:
@@ -232,18 +256,18 @@ class RecurrentLayer(ProjectingLayer):
         ends = list(accumulate(sizes))
         part = self._project(rows, f"weight_ih{suffix}", f"bias_ih{suffix}")
         times = range(len(sizes) - 1, -1, -1) if backward else range(len(sizes))
-        state = tuple(s[: sizes[times[0]]] for s in start)
+        state = tuple(cut(s, None, sizes[times[0]]) for s in start)
         outputs: list[Any] = [None] * len(sizes)
         ended: list[State] = []
         for t in times:
             running, n = state[0].shape[0], sizes[t]
             if n < running:
-                ended.append(tuple(s[n:] for s in state))
-                state = tuple(s[:n] for s in state)
+                ended.append(tuple(cut(s, n, None) for s in state))
+                state = tuple(cut(s, None, n) for s in state)
             elif n > running:
-                state = tuple(join([s, s0[running:n]], 0) for s, s0 in zip(state, start, strict=True))
+                state = tuple(join([s, cut(s0, running, n)], 0) for s, s0 in zip(state, start, strict=True))
             hidden = self._project(state[0], f"weight_hh{suffix}", f"bias_hh{suffix}")
-            state = self.cell.step(part[ends[t] - n : ends[t]], hidden, state)
+            state = self.cell.step(cut(part, ends[t] - n, ends[t]), hidden, state)
             outputs[t] = state[0]
         final = tuple(join([s[k] for s in (state, *reversed(ended))], 0) for k in range(self.cell.states))
         return join(outputs, 0), final

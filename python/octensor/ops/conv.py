@@ -175,6 +175,14 @@ for _axes in (1, 2, 3):
     )
 
 
+def op_of(packed: PackedConv) -> tuple[OpSpec, dict[str, Any]]:
+    """Return the op that packed weights are for, and its geometry as attributes."""
+    names = ("stride", "padding", "dilation", *(("output_padding",) if packed.is_transposed else ()))
+    attrs: dict[str, Any] = {name: tuple(getattr(packed, name)) for name in names}
+    specs = CONV_TRANSPOSE if packed.is_transposed else CONV
+    return specs[len(packed.stride)], attrs | {"groups": packed.groups}
+
+
 # --- checks ---------------------------------------------------------------------------------------
 
 

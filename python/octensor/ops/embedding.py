@@ -16,6 +16,8 @@ import numpy as np
 from .._C import QTensor
 from ..arrays import as_array
 from ..tensor import Tensor
+from .exact import CAST
+from .recording import RECORDING
 from .spec import Context, OpSpec, Sample, apply
 
 MODES = ("sum", "mean", "max")
@@ -36,7 +38,10 @@ def checked_indices(op: str, name: str, indices: Any, rows: int, least: int = 0)
         raise TypeError(f"{op}: {name}: expected integers, got dtype {array.dtype}")
     if array.size and not (array.min() >= least and array.max() < rows):
         raise ValueError(f"{op}: {name}: expected values in [{least}, {rows}), got {array.min()} to {array.max()}")
-    return array.astype(np.int64, copy=False)
+    wide = array.astype(np.int64, copy=False)
+    if wide is not array and RECORDING.recorder is not None:
+        RECORDING.recorder.note(CAST, (indices,), {"dtype": "int64"}, wide)
+    return wide
 
 
 def bag_starts(op: str, shape: tuple[int, ...], offsets: Any, include_last_offset: bool = False) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 
 from .. import _C
 from .activation import relu, sigmoid, tanh
+from .exact import RECURRENT_STEP
 from .shape import chunk
 
 State = tuple[Any, ...]
@@ -36,7 +37,7 @@ class Cell(NamedTuple):
 
     def exact_step(self, gi: Any, gh: Any, state: State) -> State:
         """Return the state after a step, all in arrays."""
-        return _C.recurrent_step(self.kernel, gi, gh, state)
+        return RECURRENT_STEP(gi, gh, *state, kernel=self.kernel)
 
     def step(self, gi: Any, gh: Any, state: State) -> State:
         """Return the state after a step; arrays take the exact form."""

@@ -24,8 +24,10 @@ import numpy as np
 from .. import _C
 from .._C import QParams, QTensor
 from .codes import byte_codes
+from .exact import exact
 
 
+@exact("add_scalar")
 def add_scalar(x: QTensor, c: float, relu: bool = False) -> QTensor:
     """Return ``x + c`` with the parameters of the table above (8-bit, per-tensor)."""
     old, dtype = _checked("add_scalar", x, c), x.dtype
@@ -42,6 +44,7 @@ def add_scalar(x: QTensor, c: float, relu: bool = False) -> QTensor:
     return _mapped(x, moved, QParams(float(scale), edge, dtype), relu)
 
 
+@exact("mul_scalar")
 def mul_scalar(x: QTensor, c: float, relu: bool = False) -> QTensor:
     """Return ``x * c`` with the parameters of the table above (8-bit, per-tensor)."""
     old, dtype = _checked("mul_scalar", x, c), x.dtype

@@ -18,6 +18,7 @@ from ..arrays import as_array
 from ..autograd import Node, is_grad_enabled
 from ..grid import GridTensor, follow
 from ..tensor import Tensor
+from .recording import RECORDING
 
 OutputQParams = Literal["same", "given", "fixed", "float"]
 Sample = tuple[tuple[Any, ...], dict[str, Any]]
@@ -129,14 +130,21 @@ class OpSpec:
         return function
 
     def __call__(self, *tensors: Any, **attrs: Any) -> Any:
-        """Run the op: `apply` with this spec."""
-        return apply(self, *tensors, **attrs)
+        """Run the op: `apply` with this spec; tensors among the attributes are taken as their arrays."""
+        return apply(self, *tensors, **{key: plain(value) for key, value in attrs.items()})
 
     def __repr__(self) -> str:
         return f"OpSpec({self.name!r})"
 
 
 OPS: dict[str, OpSpec] = {}
+
+
+def plain(value: Any) -> Any:
+    """Return an attribute of an op with the array of every tensor in it."""
+    if isinstance(value, Tensor):
+        return value._array
+    return tuple(plain(part) for part in value) if type(value) is tuple else value
 
 
 def apply(spec: OpSpec, *tensors: Any, **attrs: Any) -> Any:
@@ -166,7 +174,8 @@ def apply(spec: OpSpec, *tensors: Any, **attrs: Any) -> Any:
     on_grid = False
     for tensor in tensors:
         if isinstance(tensor, QTensor):
-            return _apply_quantized(spec, tensors, attrs)
+            result = _apply_quantized(spec, tensors, attrs)
+            return result if RECORDING.recorder is None else RECORDING.recorder.note(spec, tensors, attrs, result)
         on_grid = on_grid or isinstance(tensor, GridTensor)
     if "qparams" in attrs:
         raise TypeError(f"{spec.name}: input: expected a QTensor where qparams are given, got a float tensor")
@@ -191,7 +200,9 @@ def apply(spec: OpSpec, *tensors: Any, **attrs: Any) -> Any:
         needs = tuple([isinstance(t, Tensor) and t._requires_grad for t in tensors])
         if True in needs:
             _record(spec, tensors, arrays, attrs, needs, result)
-    return follow(spec, tensors, attrs, result) if on_grid else result
+    if on_grid:
+        result = follow(spec, tensors, attrs, result)
+    return result if RECORDING.recorder is None else RECORDING.recorder.note(spec, tensors, attrs, result)
 
 
 _NAMED = re.compile(r"[\w.]+: ")  # how a message begins that says where it comes from

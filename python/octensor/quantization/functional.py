@@ -23,6 +23,7 @@ from octensor import _C
 from octensor.grid import GridTensor, codes_of
 from octensor.nn.module import Module
 from octensor.ops import scalar
+from octensor.ops.recording import RECORDING
 from octensor.ops.spec import OPS, apply
 from octensor.tensor import Tensor
 
@@ -77,6 +78,7 @@ class FloatFunctional(Module):
             tuple(tensors),
             lambda: apply(OPS["cat"], *tensors, dim=dim),
             lambda a, p: _C.cat(list(a), dim, p),
+            dim=dim,
         )
 
     def add_scalar(self, x: Any, c: float) -> Any:
@@ -88,13 +90,21 @@ class FloatFunctional(Module):
         return self._run_scalar("mul_scalar", x, c, lambda: apply(OPS["mul"], x, float(c)), scalar.mul_scalar)
 
     def _run(
-        self, op: str, inputs: tuple[Any, ...], real: Callable[[], Any], integer: Callable[[Any, _C.QParams], Any]
+        self,
+        op: str,
+        inputs: tuple[Any, ...],
+        real: Callable[[], Any],
+        integer: Callable[[Any, _C.QParams], Any],
+        **attrs: Any,
     ) -> Any:
         def compute() -> Any:
             quantized = [isinstance(x, _C.QTensor) for x in inputs]
             qparams = self.activation_post_process
             if isinstance(qparams, _C.QParams) and all(quantized):
-                return integer(inputs, qparams)
+                result = integer(inputs, qparams)
+                if RECORDING.recorder is not None:
+                    RECORDING.recorder.note(OPS[op], inputs, {"qparams": qparams, **attrs}, result)
+                return result
             if isinstance(qparams, _C.QParams) or any(quantized):
                 raise TypeError(_wrong_inputs(op, inputs, isinstance(qparams, _C.QParams)))
             return real()

@@ -13,6 +13,8 @@ import numpy as np
 from octensor import _C
 from octensor.grid import GridTensor
 from octensor.nn.module import Module
+from octensor.ops.exact import QUANTIZE
+from octensor.ops.recording import RECORDING
 from octensor.quantization.fake_quantize import is_activation_post_process
 from octensor.quantization.qconfig import QConfig
 
@@ -53,7 +55,11 @@ class QuantStub(Module):
             raise TypeError(
                 f"input: expected a float32 tensor, got {values.dtype}: convert it first, x.astype(np.float32)"
             )
-        return _C.quantize(values.astype(np.float32, copy=False), qparams, channels_last=values.ndim == 4)
+        result = _C.quantize(values.astype(np.float32, copy=False), qparams, channels_last=values.ndim == 4)
+        if RECORDING.recorder is not None:
+            attrs = {"qparams": qparams, "channels_last": values.ndim == 4}
+            RECORDING.recorder.note(QUANTIZE, (x,), attrs, result)
+        return result
 
 
 class DeQuantStub(Module):

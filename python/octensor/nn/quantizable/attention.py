@@ -21,6 +21,7 @@ import numpy as np
 from ... import _C
 from ..._C import QParams, QTensor
 from ...arrays import as_array
+from ...ops.exact import exact
 from ...quantization.stubs import QuantStub
 from ...tensor import Tensor
 from .. import attention
@@ -33,6 +34,7 @@ _ONE = 65535
 _EXP_SCALE = np.float32(1 << 20)
 
 
+@exact("attend_integer")
 def attend_integer(q: QTensor, k: QTensor, v: QTensor, mask: Any, qparams: QParams) -> tuple[QTensor, Tensor]:
     """Return (weights v, weights) of heads (B, L, d), (B, S, d) and (B, S, d), by the formula at the head."""
     codes_q, codes_k, codes_v = (np.ascontiguousarray(x.int_repr()) for x in (q, k, v))
@@ -92,7 +94,8 @@ class MultiheadAttention(attention.AttentionSteps, Quantizable):
         qparams = self.quant_attn_output.activation_post_process
         quantized = [isinstance(x, QTensor) for x in (q, k, v)]
         if isinstance(qparams, QParams) and all(quantized):
-            return attend_integer(q, k, v, mask, qparams)
+            output_weights: tuple[Any, Any] = attend_integer(q, k, v, mask, qparams=qparams)
+            return output_weights
         if isinstance(qparams, QParams) or any(quantized):
             got = ", ".join(describe(x) for x in (q, k, v))
             raise TypeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._C import QParams, QTensor
+from ..recording import RECORDING
 from ..spec import OPS
 
 
@@ -28,4 +29,6 @@ def run(op: str, *tensors: Any, **attrs: Any) -> QTensor:
     spec = OPS[op]
     assert spec.quantized is not None
     result: QTensor = spec.quantized(*tensors, **attrs)
+    if RECORDING.recorder is not None:
+        RECORDING.recorder.note(spec, tensors, attrs, result)
     return result

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from ... import _C
-from ..._C import PackedConv, PackedLinear, QTensor
+from ..._C import PackedConv, PackedLinear, QParams, QTensor
 from ...arrays import as_array
 from ...tensor import Tensor
 from .. import conv as _conv
 from ..arguments import per_axis
+from ..exact import LINEAR_DYNAMIC
+from ..matmul import LINEAR
+from ..recording import RECORDING
 from .checks import given, quantized
 
 __all__ = [
@@ -78,14 +81,29 @@ def linear_unpack(packed: PackedLinear) -> tuple[QTensor, Any]:
     return weights.weight, _optional(weights.bias)
 
 
+def _static(op: str, qx: QTensor, packed: Any, qparams: QParams, relu: bool) -> QTensor:
+    result = _C.linear(qx, _linear(op, packed), qparams, relu=relu)
+    if RECORDING.recorder is not None:
+        RECORDING.recorder.note(LINEAR, (qx, packed.weight, packed.bias), {"qparams": qparams, "relu": relu}, result)
+    return result
+
+
+def _dynamic(op: str, x: Any, packed: Any, reduce_range: bool, relu: bool, per_row: bool) -> Tensor:
+    result = Tensor._wrap(_C.linear_dynamic(_input(op, x), _linear(op, packed), reduce_range, relu, per_row))
+    if RECORDING.recorder is not None:
+        attrs = {"reduce_range": reduce_range, "relu": relu, "per_row": per_row}
+        RECORDING.recorder.note(LINEAR_DYNAMIC, (x, packed.weight, packed.bias), attrs, result)
+    return result
+
+
 def linear(qx: QTensor, packed: PackedLinear, scale: float, zero_point: int) -> QTensor:
     """Return `qx @ weight.T + bias`, quantized with `scale` and `zero_point`."""
-    return _C.linear(qx, _linear("linear", packed), given("linear", qx, scale, zero_point), relu=False)
+    return _static("linear", qx, packed, given("linear", qx, scale, zero_point), False)
 
 
 def linear_relu(qx: QTensor, packed: PackedLinear, scale: float, zero_point: int) -> QTensor:
     """Return `relu(qx @ weight.T + bias)`, quantized with `scale` and `zero_point`."""
-    return _C.linear(qx, _linear("linear_relu", packed), given("linear_relu", qx, scale, zero_point), relu=True)
+    return _static("linear_relu", qx, packed, given("linear_relu", qx, scale, zero_point), True)
 
 
 def linear_dynamic(x: Any, packed: PackedLinear, reduce_range: bool = False, *, per_row: bool = False) -> Tensor:
@@ -93,14 +111,12 @@ def linear_dynamic(x: Any, packed: PackedLinear, reduce_range: bool = False, *, 
 
     With `per_row` each row of K values has a range of its own, so that rows do not depend on their neighbours.
     """
-    op = "linear_dynamic"
-    return Tensor._wrap(_C.linear_dynamic(_input(op, x), _linear(op, packed), reduce_range, False, per_row))
+    return _dynamic("linear_dynamic", x, packed, reduce_range, False, per_row)
 
 
 def linear_relu_dynamic(x: Any, packed: PackedLinear, reduce_range: bool = False, *, per_row: bool = False) -> Tensor:
     """Return the ReLU of `linear_dynamic`, in the same pass."""
-    op = "linear_relu_dynamic"
-    return Tensor._wrap(_C.linear_dynamic(_input(op, x), _linear(op, packed), reduce_range, True, per_row))
+    return _dynamic("linear_relu_dynamic", x, packed, reduce_range, True, per_row)
 
 
 class PackedLinearFp16:
@@ -210,7 +226,12 @@ def _transposed_prepack_of(name: str, axes: int) -> Callable[..., PackedConv]:
 def _run_of(name: str, axes: int, transposed: bool, relu: bool) -> Callable[..., QTensor]:
     def run(qx: QTensor, packed: PackedConv, output_scale: float, output_zero_point: int) -> QTensor:
         qparams = given(name, qx, output_scale, output_zero_point)
-        return _C.conv(qx, _rank(name, packed, axes, transposed), qparams, relu=relu)
+        result = _C.conv(qx, _rank(name, packed, axes, transposed), qparams, relu=relu)
+        if RECORDING.recorder is not None:
+            spec, attrs = _conv.op_of(packed)
+            attrs.update(qparams=qparams, relu=relu)
+            RECORDING.recorder.note(spec, (qx, packed.weight, packed.bias), attrs, result)
+        return result
 
     return run
 
