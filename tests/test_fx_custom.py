@@ -63,6 +63,9 @@ def kinds(module):
     return [n.target if n.op != "call_function" else n.target.__name__ for n in module.graph.nodes if "call" in n.op]
 
 
+AROUND = ["quantize_per_tensor", "before", "dequantize", "inner", "quantize_per_tensor", "after", "dequantize"]
+
+
 @pytest.mark.rows(254, 259)
 @pytest.mark.parametrize(
     "entry", [{"non_traceable_module_name": ["inner"]}, {"non_traceable_module_class": [Branching]}]
@@ -74,7 +77,7 @@ def test_non_traceable_modules_stay_as_they_are(entry):
     quantized = qfx.convert_fx(prepared(model, entry))
     assert type(quantized.inner) is Branching
     assert quantized.inner.fc.stage == "float"
-    assert kinds(quantized) == ["quantize_per_tensor", "before", "dequantize", "inner", "quantize_per_tensor", "after", "dequantize"]  # fmt: skip
+    assert kinds(quantized) == AROUND
     x = ot.randn(8, 4)
     assert tq.sqnr(model(x).detach(), quantized(x)) > 15
 
@@ -90,7 +93,7 @@ def test_standalone_modules_are_units_of_their_own(by_class):
     quantized = qfx.convert_fx(plain)
     assert isinstance(quantized.inner, qfx.QuantizedGraphModule)
     # Its own input and output are float; with edges that are quantized nothing stands between.
-    assert kinds(quantized) == ["quantize_per_tensor", "before", "dequantize", "inner", "quantize_per_tensor", "after", "dequantize"]  # fmt: skip
+    assert kinds(quantized) == AROUND
     assert kinds(quantized.inner) == ["quantize_per_tensor", "fc", "add", "dequantize"]
     edges = {"input_quantized_idxs": [0], "output_quantized_idxs": [0]}
     joined = qfx.convert_fx(prepared(model, {key: [(unit, {"": QCONFIG}, edges)]}, x))

@@ -165,7 +165,7 @@ class Tagger(nn.Module):
         self.fc = nn.Linear(12, 5)
 
     def forward(self, ids):
-        y, (h, _) = self.lstm(self.table(ids))
+        y, _ = self.lstm(self.table(ids))
         return self.fc(self.encoder(self.norm(y))) + self.fc.bias
 
 

@@ -135,7 +135,7 @@ def test_mistakes_are_named():
         qfx.prepare_qat_fx(model, {"": A})
     with pytest.raises(TypeError, match="convert_fx: graph_module: expected what prepare_fx or"):
         qfx.convert_fx(model)
-    with pytest.raises(ValueError, match="convert_fx: no calibration data reached first.conv, "):
+    with pytest.raises(ValueError, match=r"convert_fx: no calibration data reached first\.conv, "):
         qfx.convert_fx(qfx.prepare_fx(model, {"": A}))
 
 

@@ -11,7 +11,7 @@ from .spec import OpSpec, Sample, apply
 
 def _forward(x: np.ndarray) -> np.ndarray:
     largest = np.finfo(np.float16).max
-    return np.clip(x, -largest, largest).astype(np.float16).astype(x.dtype)
+    return np.asarray(np.clip(x, -largest, largest).astype(np.float16).astype(x.dtype))
 
 
 def _samples(rng: np.random.Generator) -> list[Sample]:

@@ -110,7 +110,7 @@ def fuse_fx(model: Module, fuse_custom_config_dict: Any = None) -> GraphModule:
     model = copy.deepcopy(model)
     modules = trace(model, QuantizationTracer(), FusedGraphModule)
     fuse_graph(modules, config.additional_fuser_method_mapping, config.additional_fusion_pattern)
-    return _finished(model, modules, config.preserved_attributes)
+    return _finished(model, modules, config.preserved_attributes)  # type: ignore[no-any-return]
 
 
 def prepare_fx(model: Module, qconfig_dict: Any, prepare_custom_config_dict: Any = None) -> ObservedGraphModule:
@@ -214,7 +214,7 @@ def _prepared(function: str, model: Module, qconfig_dict: Any, custom_config: An
             f"{function}: {type(model).__name__}: expected at least one layer or function to quantize, found none with "
             'a qconfig that fits: write {"": get_default_qconfig()}'
         )
-    return modules
+    return modules  # type: ignore[no-any-return]
 
 
 def _prepare(
@@ -260,7 +260,7 @@ def _prepare_standalone(
     function: str, model: Module, mapping: QConfigMapping, config: PrepareCustomConfig
 ) -> list[str]:
     """Prepare the units inside of a model, in place; return their paths."""
-    found = []
+    found: list[str] = []
     for path, module in list(model.named_modules()):
         unit = config.standalone(path, type(module)) if path else None
         if unit is None or any(path.startswith(f"{outer}.") for outer in found):

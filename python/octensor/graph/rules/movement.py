@@ -32,6 +32,14 @@ def is_dequantize(node: Any) -> bool:
     return isinstance(node, Node) and node.op == "call_method" and node.target == "dequantize"
 
 
+_SEVERAL = frozenset(map(function_of, ["chunk", "split", "unbind", "sort", "topk", "max", "min"]))
+
+
+def gives_several(node: Node) -> bool:
+    """Whether a node may give several tensors."""
+    return called(node) in _SEVERAL
+
+
 def moves(node: Any, kinds: frozenset[Any]) -> bool:
     """Whether a node moves the values of its first argument, as one of `kinds` does, and reads no other tensor."""
     if not isinstance(node, Node) or called(node) not in kinds or node.target == "__getitem__":

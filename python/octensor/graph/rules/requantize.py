@@ -14,9 +14,18 @@ from typing import Any
 from octensor import _C
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import called, layer_of
+from octensor.graph.patterns import layer_of
 from octensor.graph.rules.drop import replace
-from octensor.graph.rules.movement import GROWING, KEEPING, MOVES, SHRINKING, is_dequantize, is_quantize, moves
+from octensor.graph.rules.movement import (
+    GROWING,
+    KEEPING,
+    MOVES,
+    SHRINKING,
+    gives_several,
+    is_dequantize,
+    is_quantize,
+    moves,
+)
 
 
 def push_dequantize(modules: GraphModule) -> int:
@@ -94,7 +103,4 @@ def _number(argument: Any, modules: GraphModule) -> Any:
 
 def _is_one_tensor(node: Any) -> bool:
     """Whether a node's value is a tensor, not several of them."""
-    return isinstance(node, Node) and getattr(called(node), "__name__", "") not in _SEVERAL
-
-
-_SEVERAL = ("chunk", "split", "unbind", "sort", "topk", "max", "min")
+    return isinstance(node, Node) and not gives_several(node)

@@ -9,7 +9,7 @@ given   takes quantized tensors; its result is observed       convolutions, line
 same    takes what comes; hands the parameters on             pools, ReLU, reshape, x[0]
 fixed   as same, but the parameters are constants of the op   sigmoid, tanh
 float   takes and returns float tensors                       softmax, embeddings, LSTM, everything unknown
-reads   takes what comes; returns no quantized tensor         x.shape, x.size(), argmax, comparisons
+reads   takes what comes; returns no quantized tensor         x.shape, x.size(), comparisons
 ======= ===================================================== =====================================================
 
 For layers this is their `output_rule`; the table has a row for each of octensor's classes. A row of its own for a
@@ -264,7 +264,7 @@ def is_tensor(argument: Any) -> bool:
 
 _FUNCTIONS = {"add": octensor.add, "mul": octensor.mul}
 _SAME = {"cat", "leaky_relu"}  # have rows of their own
-_READING = "size dim numel nelement stride argmax argmin eq ne lt le gt ge equal is_contiguous item"
+_READING = "size dim numel nelement stride eq ne lt le gt ge equal is_contiguous item"
 
 
 def _layers() -> dict[Pattern, type[QuantizeHandler]]:
@@ -298,6 +298,7 @@ def _is_layer(kind: type[Module]) -> bool:
 def _functions() -> dict[Pattern, type[QuantizeHandler]]:
     """Rows for functions; those for ops whose parameters follow from the input's come from what the ops say."""
     found: dict[Pattern, type[QuantizeHandler]] = {}
+    function: Any
     for function in (octensor.add, octensor.mul):
         for relu in (nn.ReLU, F.relu):
             found[relu, function] = BinaryOpQuantizeHandler

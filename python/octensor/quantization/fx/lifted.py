@@ -20,6 +20,7 @@ from octensor.graph.node import Node
 from octensor.nn.module import Module
 from octensor.nn.observed import ObservedLayer
 from octensor.nn.parameter import Parameter
+from octensor.ops import OPS, apply, scalar
 from octensor.quantization.functional import FloatFunctional
 from octensor.random import get_rng_state, set_rng_state
 from octensor.tensor import Tensor
@@ -45,6 +46,20 @@ class Functional(FloatFunctional):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do the operation; hooks and slot are seen to by `FloatFunctional`."""
         return getattr(self, self.op)(*args, **kwargs)
+
+    def add_scalar_relu(self, x: Any, c: float) -> Any:
+        """Return ``relu(x + c)``."""
+        return self._scalar_relu("add", x, c, scalar.add_scalar)
+
+    def mul_scalar_relu(self, x: Any, c: float) -> Any:
+        """Return ``relu(x * c)``."""
+        return self._scalar_relu("mul", x, c, scalar.mul_scalar)
+
+    def _scalar_relu(self, op: str, x: Any, c: float, integer: Callable[..., Any]) -> Any:
+        def real() -> Any:
+            return apply(OPS["relu"], apply(OPS[op], x, float(c)))
+
+        return self._run_scalar(f"{op}_scalar_relu", x, c, real, lambda q, number: integer(q, number, relu=True))
 
     def extra_repr(self) -> str:
         """Name the operation."""
@@ -108,7 +123,7 @@ def is_constant(argument: Any) -> bool:
     return not isinstance(argument, Node) or argument.op == "get_attr"
 
 
-def weighted_layer(kind: type[Module], given: dict[str, Any], activation: Module | None, training: bool) -> Module:
+def weighted_layer(kind: Any, given: dict[str, Any], activation: Module | None, training: bool) -> Module:
     """Return a convolution or linear layer that shares the weight and bias of a functional call.
 
     Parameters
@@ -125,7 +140,7 @@ def weighted_layer(kind: type[Module], given: dict[str, Any], activation: Module
     groups = settings.get("groups", 1)
     if kind is nn.Linear:
         sizes = weight.shape[1], weight.shape[0]
-    elif kind.channel_axis == 0:  # type: ignore[attr-defined]
+    elif kind.channel_axis == 0:
         sizes = weight.shape[1] * groups, weight.shape[0]
     else:
         sizes = weight.shape[0], weight.shape[1] * groups

@@ -16,6 +16,7 @@ quantize.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from octensor import _C, nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node, map_arg
 from octensor.graph.patterns import layer_of
+from octensor.graph.rules.movement import gives_several
 from octensor.nn.module import Module
 from octensor.nn.quantized import _reference
 from octensor.nn.weighted import WeightedLayer
@@ -89,6 +91,8 @@ class Lowering:
         layer = layer_of(node, self.modules)
         if isinstance(layer, Functional):  # a sum or product with a number
             return self._number(node, layer, quantized), quantized
+        if quantized and node.op == "call_method" and node.target == "view":
+            node.target = "reshape"  # images are channels-last where they are quantized: a view may not be possible
         return node, quantized
 
     def _fixed(self, node: Node) -> tuple[Node, bool]:
@@ -191,12 +195,10 @@ class Lowering:
             return value
         if value not in self._floats:
             with self.graph.inserting_before(user):
-                several = value.target in _SEVERAL
-                made = (
-                    self.graph.call_function(octensor.dequantize, (value,))
-                    if several
-                    else self.graph.call_method("dequantize", (value,))
-                )
+                if gives_several(value):
+                    made = self.graph.call_function(octensor.dequantize, (value,))
+                else:
+                    made = self.graph.call_method("dequantize", (value,))
             made.meta = {k: v for k, v in value.meta.items() if k in ("scope", "module", "line")}
             made.meta["rule"] = "float"
             self._floats[value] = made
@@ -237,13 +239,7 @@ class Lowering:
         """Return the call of a quantized function that a static layer stands for."""
         qparams = layer.activation_post_process
         if isinstance(layer, FunctionLayer):
-            function = get_default_float_to_quantized_operator_mappings().get(layer.function)
-            if function is None:
-                return node
-            scale, zero_point = self._parameters(qparams, f"{_scope(node)}_")
-            constants = {name: self.graph.get_attr(f"{node.target}.{name}") for name in layer.constants}
-            given = {**layer.settings, **constants, "output_scale": scale, "output_zero_point": zero_point}
-            return self._call(function, node.args, given)
+            return self._quantized_function(node, layer, qparams)
         if isinstance(layer, Functional):
             return self._call(getattr(qops, layer.op), (*node.args, *self._parameters(qparams, f"{_scope(node)}_")))
         if not isinstance(layer, WeightedLayer):
@@ -253,13 +249,22 @@ class Lowering:
         packed = self._packed(name, layer, node)
         return self._call(function, (*node.args, packed, *self._parameters(qparams, f"{_scope(node)}_")))
 
+    def _quantized_function(self, node: Node, layer: FunctionLayer, qparams: _C.QParams) -> Node:
+        """Return the call of a function of `ops.quantized`; the layer itself where none takes the same settings."""
+        function = get_default_float_to_quantized_operator_mappings().get(layer.function)
+        settings = {} if function is None else _settings(layer, function)
+        if function is None or settings is None:
+            return node
+        for name in layer.constants:
+            settings[name] = self.graph.get_attr(f"{node.target}.{name}")
+        settings["output_scale"], settings["output_zero_point"] = self._parameters(qparams, f"{_scope(node)}_")
+        return self._call(function, node.args, settings)
+
     def _in_float(self, node: Node, layer: Any) -> Node:
         """Return the float function that a layer stands for, called on the node's arguments."""
         if isinstance(layer, Functional):
-            op, _, relu = layer.op.partition("_")
-            relu = layer.op.endswith("_relu")
-            result = self._call(_BINARY.get(op, octensor.cat), node.args)
-            return self._call(octensor.relu, (result,)) if relu else result
+            result = self._call(_BINARY.get(layer.op.partition("_")[0], octensor.cat), node.args)
+            return self._call(octensor.relu, (result,)) if layer.op.endswith("_relu") else result
         if isinstance(layer, FunctionLayer):
             constants = {name: self.graph.get_attr(f"{node.target}.{name}") for name in layer.constants}
             return self._call(layer.function, node.args, {**layer.settings, **constants})
@@ -294,8 +299,13 @@ class Lowering:
         return self._quantize(result, qparams, f"{_scope(node)}_output_")
 
 
-_SEVERAL = {octensor.chunk, octensor.split, octensor.unbind, octensor.sort, octensor.topk, octensor.max, octensor.min}
-_SEVERAL |= {"chunk", "split", "unbind", "sort", "topk", "max", "min"}
+def _settings(layer: FunctionLayer, function: Any) -> dict[str, Any] | None:
+    """Return the settings of a float function as its quantized form takes them; None where it does not know one."""
+    taken, defaults = (inspect.signature(f).parameters for f in (function, layer.function))
+    if not {*layer.settings, *layer.constants} <= set(taken):
+        return None
+    names = [name for name in list(taken)[1:] if not name.startswith("output_") and name not in layer.constants]
+    return {name: layer.settings.get(name, defaults[name].default) for name in names if name in defaults}
 
 
 def _geometry(layer: Any) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import octensor
+from octensor.graph.errors import TraceError, located
 from octensor.graph.graph_module import GraphModule
+from octensor.graph.node import Node
 from octensor.graph.tracer import Tracer
 from octensor.nn.container import Sequential
 from octensor.nn.module import Module
@@ -16,6 +18,7 @@ from octensor.quantization.functional import FloatFunctional
 from octensor.quantization.fx.graph_modules import Prepared
 from octensor.quantization.prepare import swap_children
 from octensor.quantization.stubs import QuantWrapper
+from octensor.tensor import Tensor
 
 
 class QuantizationTracer(Tracer):
@@ -45,6 +48,19 @@ class QuantizationTracer(Tracer):
         if isinstance(m, (Sequential, QuantWrapper, GraphModule, _Calls)):
             return False
         return super().is_leaf_module(m, module_qualified_name)
+
+    def _attribute(self, value: Any) -> Node:
+        """Return a get_attr node; what was computed of parameters alone is a constant, outside of training."""
+        if isinstance(value, Tensor) and value.grad_fn is not None:
+            if self.root.training:
+                raise TraceError(
+                    located(
+                        "a tensor is computed of parameters alone, which tracing cannot follow: training would not "
+                        "reach them: compute it in a module that is kept as a leaf (non_traceable_module_name)"
+                    )
+                )
+            value = value.detach()
+        return super()._attribute(value)
 
 
 class _Calls(Module):
