@@ -183,7 +183,8 @@ def dequantize(input: Any) -> Any:
         result = Tensor._wrap(_C.dequantize(input))
         return result if RECORDING.recorder is None else RECORDING.recorder.note(DEQUANTIZE, (input,), {}, result)
     if isinstance(input, (list, tuple)):
-        return type(input)([dequantize(item) for item in input])
+        items = [dequantize(item) for item in input]
+        return type(input)(*items) if hasattr(input, "_fields") else type(input)(items)
     return input if isinstance(input, Tensor) else Tensor(_numbers("dequantize", input))
 
 

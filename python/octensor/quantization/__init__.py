@@ -3,6 +3,7 @@
 * static: `fuse_modules`, `prepare`, `calibrate`, `convert`;
 * training: `fuse_modules`, `prepare_qat`, train, `convert`;
 * dynamic and weight-only: `quantize_dynamic`;
+* all of these without changing the model's code: `quantize_fx`;
 * then: `report` says what became of every layer, `compare_layers` what it cost.
 """
 
@@ -332,7 +333,7 @@ _TORCHSCRIPT = (
     "script_qconfig",
     "script_qconfig_dict",
 )
-_SUBMODULES = ("_numeric_suite", "_correct_bias", "_equalize")
+_SUBMODULES = ("_numeric_suite", "_numeric_suite_fx", "_correct_bias", "_equalize", "quantize_fx")
 
 
 def __getattr__(name: str) -> Any:

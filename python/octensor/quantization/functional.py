@@ -69,6 +69,15 @@ class FloatFunctional(Module):
         """Return ``x * y``; shapes broadcast."""
         return self._run("mul", (x, y), lambda: apply(OPS["mul"], x, y), lambda a, p: _C.mul(a[0], a[1], p))
 
+    def mul_relu(self, x: Any, y: Any) -> Any:
+        """Return ``relu(x * y)``; shapes broadcast."""
+        return self._run(
+            "mul_relu",
+            (x, y),
+            lambda: apply(OPS["relu"], apply(OPS["mul"], x, y)),
+            lambda a, p: _C.mul(a[0], a[1], p, relu=True),
+        )
+
     def cat(self, tensors: Sequence[Any], dim: int = 0) -> Any:
         """Join tensors along ``dim``."""
         if not isinstance(tensors, (list, tuple)):

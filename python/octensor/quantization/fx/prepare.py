@@ -1,0 +1,424 @@
+"""`prepare_fx`: which calls are quantized, and where a float tensor becomes quantized.
+
+1. The model is traced and fused.
+2. Every node gets its handler (`handlers`), its qconfig (`qconfig_mapping`) and from both its rule. What cannot be
+   quantized as the qconfig says keeps the rule "float".
+3. A call of a function of rule "given" is replaced by a layer (`lifted`).
+4. Layers of rule "given" get observers or fake quantizers into their own slots, by `prepare.add_observer_`.
+5. In the order of the graph: where a "given" node takes a tensor that is not quantized, a `QuantStub` is put before it.
+   A tensor has one stub for all who want it quantized alike; the value of a "given" node has been observed already.
+
+What is decided is noted for `convert_fx` in ``node.meta["rule"]``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from octensor import _C
+from octensor.graph.graph_module import GraphModule
+from octensor.graph.node import Node
+from octensor.graph.patterns import Match, called, find, function_of, layer_of, layered
+from octensor.nn.embedding import EmbeddingTable
+from octensor.nn.module import Module
+from octensor.nn.observed import ObservedLayer
+from octensor.nn.projection import ProjectingLayer
+from octensor.nn.weighted import WeightedLayer
+from octensor.ops.shape import getitem
+from octensor.quantization.convert import swapped_for
+from octensor.quantization.fake_quantize import FakeQuantizeBase, is_activation_post_process
+from octensor.quantization.fx.custom_config import PrepareCustomConfig
+from octensor.quantization.fx.graph_modules import Prepared
+from octensor.quantization.fx.handlers import (
+    BinaryOpQuantizeHandler,
+    QuantizeHandler,
+    get_default_output_activation_post_process_map,
+    get_default_quant_patterns,
+    is_tensor,
+)
+from octensor.quantization.fx.qconfig_mapping import GLOBAL, Found, QConfigMapping
+from octensor.quantization.mappings import get_default_dynamic_quant_module_mappings
+from octensor.quantization.prepare import add_observer_
+from octensor.quantization.qconfig import QConfig
+from octensor.quantization.quant_type import QuantType, get_quant_type
+from octensor.quantization.stubs import QuantStub
+
+
+class Decision(NamedTuple):
+    """What becomes of a node."""
+
+    rule: str
+    qconfig: QConfig | None
+    handler: QuantizeHandler | None
+
+
+def activation_dtype(qconfig: QConfig | None) -> Any:
+    """Return what a qconfig quantizes activations to: an integer dtype, float16, or None for float."""
+    if qconfig is None or _kind(qconfig) is QuantType.DYNAMIC:
+        return None
+    observer = qconfig.activation()
+    dtype = getattr(observer, "dtype", None)
+    integer = isinstance(dtype, _C.dtype) and is_activation_post_process(observer)
+    return dtype if integer or dtype is np.float16 else None
+
+
+def _kind(qconfig: QConfig | None) -> QuantType | None:
+    """Return what a qconfig asks for; None where its parts are for experiments."""
+    try:
+        return None if qconfig is None else get_quant_type(qconfig)
+    except ValueError:
+        return None
+
+
+def _takes_weights(kind: type | None, found: Found) -> bool:
+    """Whether an entry is for the weights of a layer alone, and fits a layer of this class.
+
+    Tables of embeddings want zero points that are floats, other weights do not. Layers that `quantize_dynamic` leaves
+    alone where nothing is said of them (convolutions) are meant only by an entry of their own.
+    """
+    if kind is None or found.qconfig is None or not (issubclass(kind, Module)):
+        return False
+    if not (issubclass(kind, (WeightedLayer, EmbeddingTable, ProjectingLayer))):
+        return False
+    weight, quant_type = found.qconfig.weight(), _kind(found.qconfig)
+    if quant_type is QuantType.QAT:
+        return issubclass(kind, WeightedLayer) and isinstance(weight, FakeQuantizeBase)
+    if quant_type not in (QuantType.DYNAMIC, QuantType.WEIGHT_ONLY):
+        return False
+    is_table = getattr(weight, "qscheme", None) is _C.qscheme.per_channel_affine_float_qparams
+    if issubclass(kind, EmbeddingTable) or is_table:
+        return issubclass(kind, EmbeddingTable) and is_table
+    return found.level > GLOBAL or kind in get_default_dynamic_quant_module_mappings()
+
+
+def _lifted_kind(handler: QuantizeHandler) -> type | None:
+    return getattr(handler, "kinds", {}).get(called(handler.match.first))
+
+
+def found_for(node: Node, mapping: QConfigMapping, modules: GraphModule) -> Found:
+    """Return the entry of the mapping that holds for a node."""
+    scope, kind = node.meta.get("scope", ("", None))
+    if node.op == "call_module":
+        return mapping.of_module(str(node.target), type(modules.get_submodule(str(node.target))))
+    if node.op in ("call_function", "call_method"):
+        function, own = called(node), kind if scope else None
+        found = mapping.of_call(function, scope, own)
+        spelled = mapping.of_call(node.target, scope, own)
+        return spelled if spelled.level > found.level else found
+    if node.op == "get_attr":
+        return mapping.of_module(str(node.target).rpartition(".")[0], type(modules))
+    return Found(mapping.global_qconfig, GLOBAL)
+
+
+def agree(match: Match, mapping: QConfigMapping, modules: GraphModule) -> bool:
+    """Whether no entry gives a later part of a match another qconfig than its first node has."""
+    first = found_for(match.first, mapping, modules)
+    others = [found_for(node, mapping, modules) for node in match.nodes[:-1]]
+    return all(other.level == GLOBAL or other.qconfig == first.qconfig for other in others)
+
+
+class Preparation:
+    """One model being prepared.
+
+    Parameters
+    ----------
+    modules : GraphModule
+        Traced and fused; it is changed.
+    mapping : QConfigMapping
+    config : PrepareCustomConfig
+    custom : tuple of type
+        Classes of observed custom modules.
+    """
+
+    def __init__(
+        self, modules: GraphModule, mapping: QConfigMapping, config: PrepareCustomConfig, custom: tuple[type, ...]
+    ) -> None:
+        self.modules = modules
+        self.mapping = mapping
+        self.config = config
+        self.custom = custom
+        self.decisions: dict[Node, Decision] = {}
+        self._stubs: dict[Node, list[tuple[Any, Node]]] = {}
+        self._dtypes: dict[Node, Any] = {}
+
+    def run(self) -> None:
+        """Do all steps."""
+        self._mark_numbers()
+        self._match()
+        self._swap_for_training()
+        self._lift()
+        self._fill_slots()
+        self._place_stubs()
+        for node in [n for n in self.modules.graph.nodes if n.op == "get_attr" and not n.users]:
+            self.modules.graph.erase_node(node)
+            del self.decisions[node]
+        for node, decision in self.decisions.items():
+            node.meta["rule"] = decision.rule
+            if self._dtypes[node] is np.float16:
+                node.meta["is_half"] = True
+        self.modules.recompile()
+
+    # --- deciding ----------------------------------------------------------------------------------------------------
+    def _mark_numbers(self) -> None:
+        """Note which nodes have no tensor: sizes, and what is computed of them."""
+        for node in self.modules.graph.nodes:
+            if node.op in ("call_function", "call_method"):
+                inputs = node.all_input_nodes
+                of_numbers = bool(inputs) and all(n.meta.get("is_number") for n in inputs)
+                if of_numbers or _reads_number(node):
+                    node.meta["is_number"] = True
+
+    def _match(self) -> None:
+        table = layered(self.config.additional_quant_pattern, get_default_quant_patterns())
+        handlers: dict[Match, QuantizeHandler] = {}
+
+        def accepts(match: Match, handler: type[QuantizeHandler]) -> bool:
+            if match.last.meta.get("is_number") or not agree(match, self.mapping, self.modules):
+                return False
+            made = handlers[match] = handler(match, self.modules)
+            return made.accepts() and (len(match.nodes) == 1 or self._decide(made).rule != "float")
+
+        for match, _ in find(self.modules, table, accepts):
+            self.decisions[match.last] = self._decide(handlers[match])
+            for node in match.nodes[1:]:
+                self.decisions[node] = Decision("inside", None, None)
+        for node in self.modules.graph.nodes:
+            if node not in self.decisions:
+                self.decisions[node] = self._unmatched(node)
+
+    def _unmatched(self, node: Node) -> Decision:
+        qconfig = found_for(node, self.mapping, self.modules).qconfig
+        layer = layer_of(node, self.modules)
+        if node.op in ("placeholder", "get_attr", "output"):
+            return Decision(node.op, qconfig, None)
+        if node.meta.get("is_number"):
+            return Decision("reads", None, None)
+        if isinstance(layer, Prepared):
+            return Decision("standalone", qconfig, None)
+        dtype = activation_dtype(qconfig)
+        if isinstance(layer, self.custom) and self.custom:
+            return Decision("given" if isinstance(dtype, _C.dtype) else "float", qconfig, None)
+        if isinstance(layer, (WeightedLayer, ObservedLayer)) and isinstance(dtype, _C.dtype):
+            return Decision(layer.output_rule, qconfig, None)
+        return Decision("float", qconfig, None)
+
+    def _decide(self, handler: QuantizeHandler) -> Decision:
+        """Return the rule of a matched node under its qconfig."""
+        found = found_for(handler.match.first, self.mapping, self.modules)
+        qconfig = found.qconfig
+        rule, dtype = handler.rule, activation_dtype(qconfig)
+        if rule == "reads" or (rule == "same" and qconfig is not None):
+            return Decision(rule, qconfig, handler)
+        if dtype is np.float16 and handler.float16:
+            return Decision("half", qconfig, handler)
+        if not isinstance(dtype, _C.dtype) or not handler.int8:
+            kind = type(handler.layer) if handler.layer is not None else _lifted_kind(handler)
+            return Decision("weights" if _takes_weights(kind, found) else "float", qconfig, handler)
+        if isinstance(handler, BinaryOpQuantizeHandler) and handler.is_scalar:
+            return Decision("number", qconfig, handler)
+        return Decision(rule, qconfig, handler)
+
+    # --- layers ------------------------------------------------------------------------------------------------------
+    def _swap_for_training(self) -> None:
+        """Replace layers by those of ``additional_qat_module_mapping``."""
+        mapping = self.config.additional_qat_module_mapping
+        if not mapping or not self.modules.training:
+            return
+        for node, decision in self.decisions.items():
+            layer = layer_of(node, self.modules)
+            if layer is not None and decision.qconfig is not None and type(layer) in mapping:
+                layer.qconfig = decision.qconfig
+                new = swapped_for(layer, mapping, {})
+                if new is not None:
+                    self.modules.add_submodule(str(node.target), new.train(layer.training))
+
+    def _lift(self) -> None:
+        """Put layers in the place of functions that are quantized."""
+        graph = self.modules.graph
+        for node, (rule, qconfig, handler) in list(self.decisions.items()):
+            if handler is None or rule not in ("given", "fixed", "weights", "half", "number"):
+                continue
+            lifted = handler.lift()
+            if lifted is None:
+                continue
+            layer, args = lifted
+            path = self._free(f"{node.name}")
+            self.modules.add_submodule(path, layer.train(self.modules.training))
+            with graph.inserting_before(node):
+                new = graph.create_node("call_module", path, args, {}, name=node.name)
+            new.meta = {**node.meta, "call": handler.match.first.name}
+            node.replace_all_uses_with(new)
+            for old in handler.match.nodes:
+                graph.erase_node(old)
+                del self.decisions[old]
+            self.decisions[new] = Decision("same" if rule == "number" else rule, qconfig, handler)
+
+    def _free(self, name: str) -> str:
+        """Return a name that the root has no attribute of."""
+        number, free = 0, name
+        while hasattr(self.modules, free):
+            number, free = number + 1, f"{name}_{number}"
+        return free
+
+    def _fill_slots(self) -> None:
+        """Give layers their qconfigs, and observers or fake quantizers to those that are observed."""
+        factories = get_default_output_activation_post_process_map()
+        for node, (rule, qconfig, handler) in self.decisions.items():
+            layer = layer_of(node, self.modules)
+            if layer is None or isinstance(layer, Prepared):
+                continue
+            if rule in ("given", "fixed", "half", "weights"):
+                layer.qconfig = qconfig
+            elif rule == "float":
+                self._inside(layer, str(node.target))
+            if isinstance(layer, self.custom) and self.custom:
+                if rule == "given":
+                    layer.activation_post_process = qconfig.activation()  # type: ignore[union-attr]
+                continue
+            if rule in ("given", "half", "fixed") and not _is_filled(layer):
+                self._observe(layer, node)
+                if handler is not None and handler.match.pattern in factories and rule == "given":
+                    layer.activation_post_process = factories[handler.match.pattern]().train(layer.training)
+            elif rule == "weights" and not _is_filled(layer) and _kind(qconfig) is QuantType.QAT:
+                self._observe(layer, node)
+
+    def _inside(self, layer: Module, path: str) -> None:
+        """Give the parts of a layer that is not looked into their qconfigs, where only weights are quantized."""
+        for name, part in layer.named_modules():
+            found = self.mapping.of_module(f"{path}.{name}", type(part)) if name else None
+            if found is not None and _takes_weights(type(part), found):
+                part.qconfig = found.qconfig
+
+    def _observe(self, layer: Module, node: Node) -> None:
+        try:
+            add_observer_(layer)
+        except ValueError as error:
+            raise ValueError(f"prepare_fx: {where(node)}: {error}") from None
+        for part in layer.modules():
+            if isinstance(part, FakeQuantizeBase) and self.modules.training:
+                part.observe_in_eval = False
+
+    # --- stubs -------------------------------------------------------------------------------------------------------
+    def _place_stubs(self) -> None:
+        """Put stubs where a float tensor is wanted quantized."""
+        inputs = [n for n in self.modules.graph.nodes if n.op == "placeholder"]
+        for node in list(self.modules.graph.nodes):
+            rule, qconfig, _ = self.decisions[node]
+            dtype = activation_dtype(qconfig) if rule in ("given", "half") else None
+            if rule == "placeholder":
+                dtype = _C.quint8 if inputs.index(node) in self.config.input_quantized_idxs else None
+                node.meta["is_quantized"] = dtype is not None
+            elif (
+                rule == "given" and not getattr(layer_of(node, self.modules), "takes_float", False)
+            ) or rule == "half":
+                self._quantize(node, node.all_input_nodes, qconfig, dtype)
+            elif rule == "standalone":
+                dtype = self._standalone(node, qconfig)
+            elif rule in ("same", "fixed"):
+                dtype = next((self._dtypes[n] for n in node.all_input_nodes if is_tensor(n)), None)
+                if is_index(node):
+                    dtype = None
+                if rule == "fixed" and self.modules.training and dtype is None:
+                    self._empty(node)
+            elif rule == "output":
+                self._outputs(node)
+            self._dtypes[node] = dtype
+
+    def _quantize(self, user: Node, values: list[Node], qconfig: QConfig | None, dtype: Any) -> None:
+        """Let a node take tensors quantized with a qconfig."""
+        for value in values:
+            if is_tensor(value) and self._dtypes[value] != dtype:
+                user.replace_input_with(value, self._stub(value, user, qconfig))
+
+    def _stub(self, value: Node, user: Node, qconfig: QConfig | None) -> Node:
+        assert qconfig is not None
+        stubs = self._stubs.setdefault(value, [])
+        for factory, stub in stubs:
+            if factory == qconfig.activation:
+                return stub
+        path = self._free(f"{value.name}_activation_post_process_{len(stubs)}")
+        layer = QuantStub(qconfig).train(self.modules.training)
+        self._observe(layer, value)
+        self.modules.add_submodule(path, layer)
+        graph = self.modules.graph
+        with graph.inserting_before(user):
+            stub = graph.call_module(path, (value,))
+        stub.meta = {key: note for key, note in value.meta.items() if key in ("scope", "module", "line")}
+        stub.meta["for"] = str(user.target) if user.op == "call_module" else user.name
+        half = activation_dtype(qconfig) is np.float16
+        self.decisions[stub] = Decision("stub", qconfig, None)
+        self._dtypes[stub] = np.float16 if half else layer.activation_post_process.dtype
+        stubs.append((qconfig.activation, stub))
+        return stub
+
+    def _empty(self, node: Node) -> None:
+        """Take the fake quantizer from a layer whose input, and therefore output, is float."""
+        layer = layer_of(node, self.modules)
+        if layer is not None:
+            layer.activation_post_process = None
+
+    def _standalone(self, node: Node, qconfig: QConfig | None) -> Any:
+        layer = layer_of(node, self.modules)
+        assert isinstance(layer, Prepared)
+        wanted = [node.args[i] for i in layer.input_quantized_idxs if i < len(node.args)]
+        if wanted:
+            self._quantize(node, wanted, layer.qconfig or qconfig, _C.quint8)
+        return _C.quint8 if 0 in layer.output_quantized_idxs else None
+
+    def _outputs(self, node: Node) -> None:
+        returned = node.args[0]
+        node.meta["quantized_idxs"] = tuple(self.config.output_quantized_idxs)
+        values = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        for i in self.config.output_quantized_idxs:
+            if i >= len(values) or not is_tensor(values[i]):
+                raise ValueError(
+                    f"prepare_fx: output_quantized_idxs: expected indices of the {len(values)} outputs, got {i}"
+                )
+            if self._dtypes[values[i]] is None:
+                qconfig = self.decisions[values[i]].qconfig or self.mapping.global_qconfig
+                if not isinstance(activation_dtype(qconfig), _C.dtype):
+                    raise ValueError(
+                        f"prepare_fx: output_quantized_idxs: output {i} is float ({where(values[i])}) and its qconfig "
+                        "quantizes no activations"
+                    )
+                values[i] = self._stub(values[i], node, qconfig)
+        if isinstance(returned, (tuple, list)):
+            node.args = (type(returned)(values) if not hasattr(returned, "_fields") else type(returned)(*values),)
+        else:
+            node.args = (values[0],)
+
+
+def _is_filled(layer: Module) -> bool:
+    return any(layer._modules.get(slot) is not None for slot in layer.slots)
+
+
+def _reads_number(node: Node) -> bool:
+    """Whether a node gives a number or a size of a tensor."""
+    if node.target is getattr:
+        return node.args[1] in ("shape", "ndim", "dtype", "device", "is_quantized", "requires_grad")
+    return node.op == "call_method" and node.target in ("size", "dim", "numel", "nelement", "stride", "is_contiguous")
+
+
+_WITH_INDICES = {function_of(name) for name in ("sort", "topk", "max", "min")}
+
+
+def is_index(node: Node) -> bool:
+    """Whether a node takes the indices out of what sort, topk, max or min return."""
+    return (
+        called(node) is getitem
+        and len(node.args) == 2
+        and node.args[1] == 1
+        and isinstance(node.args[0], Node)
+        and called(node.args[0]) in _WITH_INDICES
+    )
+
+
+def where(node: Node) -> str:
+    """Say which node that is: its name, the module it is in, and the line of the user's code."""
+    scope = node.meta.get("module", "")
+    line = node.meta.get("line")
+    inside = f" in {scope}" if scope and node.op != "call_module" else ""
+    target = f" ({node.target})" if node.op == "call_module" and node.target != node.name else ""
+    return f"{node.name}{target}{inside}" + (f", {line}" if line else "")
