@@ -16,17 +16,22 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from .._C import QTensor
+from .._C import QParams, QTensor
 from ..graph.graph import Graph
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
 from ..graph.node import Node as GraphNode
+from ..graph.rules import simplify
+from ..graph.rules.drop import merge_duplicates
+from ..graph.rules.integer import integer_calls, integer_layers, pool_codes, split_dequantize
 from ..nn import functional
 from ..ops import activation, curves, elementwise, matmul, shape, softmax
+from ..qtensor import quantize_per_tensor
 from ..tensor import Tensor
 from . import operators  # noqa: F401  (fills the table)
 from .model import GraphRecord, Node
 from .registry import OPERATORS, Operator
+from .operators.quantized import QDTYPES, as_qtensor, qparams_of
 from .types import Known, infer
 
 MOST_LITERAL = 64  # whole numbers that are written into the graph instead of stored
@@ -74,6 +79,9 @@ class Importer:
         self.captured: list[str] = []
         self.uses: Counter[str] = Counter()
         self.last_placeholder: GraphNode | None = None
+        self.grids: dict[int, QParams] = {}  # of constants that were dequantized, by the id of the array
+        self.layer_grids: dict[str, QParams] = {}  # of the weights of layers, by their path
+        self.quantized: dict[GraphNode, QParams] = {}  # nodes whose value is a QTensor
 
     # --- the whole graph ---------------------------------------------------------------------------------------------
     def run(self, record: GraphRecord) -> GraphModule:
@@ -94,6 +102,8 @@ class Importer:
         used = {n.target for n in self.graph.nodes if n.op in ("get_attr", "call_module")}
         module = GraphModule({k: v for k, v in self.root.items() if k in used}, self.graph, record.name or "GraphModule")
         module.eval()
+        if self.layer_grids or self.quantized:
+            to_integers(module, self.layer_grids)
         return module
 
     def check_operators(self, record: GraphRecord) -> None:
@@ -205,7 +215,12 @@ class Importer:
         operator = OPERATORS[node.operator]
         arguments, keywords = self.bind(operator, node)
         if not any(isinstance(a, GraphNode) for a in (*arguments, *keywords.values())):
-            self.finish(node, _as_constants(operator.function(*arguments, **keywords)))
+            result = _as_constants(operator.function(*arguments, **keywords))
+            if node.operator == "DequantizeLinear" and not keywords.get("block_size"):
+                self.grids[id(result)] = as_qtensor(
+                    "DequantizeLinear", *(*arguments, None)[:3], keywords.get("axis", 1)
+                ).qparams
+            self.finish(node, result)
             return
         maker = _MODULES.get(node.operator)
         result = maker(self, node, arguments, keywords) if maker else None
@@ -273,6 +288,16 @@ class Importer:
         result.meta["onnx"] = node.name
         return result
 
+    def note_grid(self, node: GraphNode, weight: np.ndarray, transposed: bool = False) -> GraphNode:
+        """Remember the grid of a layer's weight, if it is on one."""
+        grid = self.grids.get(id(weight))
+        if grid is not None:
+            if transposed and grid.is_per_channel:
+                zeros = np.asarray(grid.zero_point).astype(np.int64)
+                grid = QParams(np.asarray(grid.scale, np.float64), zeros, grid.dtype, 1 - grid.axis)
+            self.layer_grids[str(node.target)] = grid
+        return node
+
     def add_if(self, node: Node) -> None:
         """Take the branch that a constant condition chooses; else keep both, as modules."""
         condition = self.value(node.inputs[0])
@@ -297,6 +322,16 @@ class Importer:
         (then, count), (otherwise, _) = parts
         path = self.store(_path(node.name or node.outputs[0]), _If(then, otherwise, count, len(node.outputs)))
         self.finish(node, self.graph.call_module(path, (condition, *arguments)))
+
+
+def to_integers(module: GraphModule, grids: Mapping[str, QParams]) -> None:
+    """Let layers and calls between a dequantize and a quantize run in integers."""
+    module.graph.eliminate_dead_code()
+    merge_duplicates(module)
+    split_dequantize(module)
+    while integer_layers(module, grids) + integer_calls(module) + pool_codes(module):
+        split_dequantize(module)
+    simplify(module)
 
 
 class _If(nn.Module):
@@ -398,7 +433,7 @@ def _make_conv(importer: Importer, node: Node, arguments: list[Any], keywords: d
         w.shape[1] * group, w.shape[0], w.shape[2:], keywords.get("strides") or one, padding,
         keywords.get("dilations") or one, group, b is not None,
     )  # fmt: skip
-    return importer.module(node, node.inputs[1], _load(layer, weight=w, bias=b), x)
+    return importer.note_grid(importer.module(node, node.inputs[1], _load(layer, weight=w, bias=b), x), w)
 
 
 def _make_conv_transpose(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -416,7 +451,7 @@ def _make_conv_transpose(importer: Importer, node: Node, arguments: list[Any], k
     layer = _TRANSPOSED[w.ndim](
         w.shape[0], w.shape[1] * group, w.shape[2:], stride, padding, extra, group, b is not None, dilation
     )
-    return importer.module(node, node.inputs[1], _load(layer, weight=w, bias=b), x)
+    return importer.note_grid(importer.module(node, node.inputs[1], _load(layer, weight=w, bias=b), x), w)
 
 
 def _linear(importer: Importer, node: Node, x: Any, weight: np.ndarray, bias: Any, name: str) -> Any:
@@ -432,14 +467,36 @@ def _make_gemm(importer: Importer, node: Node, arguments: list[Any], keywords: d
     weight = w if keywords.get("transB", 0) else w.T
     if c is not None and c.reshape(-1).size != weight.shape[0]:
         return None
-    return _linear(importer, node, x, weight, None if c is None else c.reshape(-1), node.inputs[1])
+    made = _linear(importer, node, x, weight, None if c is None else c.reshape(-1), node.inputs[1])
+    return importer.note_grid(made, w, not keywords.get("transB", 0))
 
 
 def _make_matmul(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     x, w = arguments
     if not isinstance(x, GraphNode) or not _is_constant(w) or w.ndim != 2 or importer.known_of(node.inputs[0]).rank == 1:
         return None
-    return _linear(importer, node, x, w.T, None, node.inputs[1])
+    return importer.note_grid(_linear(importer, node, x, w.T, None, node.inputs[1]), w, True)
+
+
+def _make_quantize(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, scale, zero = (*arguments, None)[:3]
+    plain = isinstance(scale, np.ndarray) and scale.size == 1 and isinstance(zero, np.ndarray)
+    if not plain or not isinstance(x, GraphNode) or zero.dtype.name not in QDTYPES:
+        return None
+    qparams = qparams_of(scale, zero, QDTYPES[zero.dtype.name], None, 0)
+    parameters = (qparams.scale, qparams.zero_point, qparams.dtype)
+    made = importer.graph.call_function(quantize_per_tensor, (x, *parameters))
+    importer.quantized[made] = qparams
+    return made
+
+
+def _make_dequantize(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    x, scale, zero = (*arguments, None)[:3]
+    known = importer.quantized.get(x)
+    if known is None or not isinstance(scale, np.ndarray) or scale.size != 1:
+        return None
+    same = qparams_of(scale, zero, known.dtype, None, 0) == known
+    return importer.graph.call_method("dequantize", (x,)) if same else None
 
 
 def _make_add(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -549,6 +606,8 @@ def _make_flatten(importer: Importer, node: Node, arguments: list[Any], keywords
 
 
 _MODULES: Mapping[str, Maker] = {
+    "QuantizeLinear": _make_quantize,
+    "DequantizeLinear": _make_dequantize,
     "Conv": _make_conv,
     "ConvTranspose": _make_conv_transpose,
     "Gemm": _make_gemm,

@@ -181,7 +181,7 @@ class Reader:
         if proto.data_type not in _TYPES:
             raise self.error(f"{label}: elements of type {proto.data_type} are not read")
         name, values_field = _TYPES[proto.data_type]
-        dtype = np.dtype(name).newbyteorder("<")
+        dtype = np.dtype(name)  # of a little-endian machine, as the file is
         if proto.data_location == 1:
             return self.external(proto, dtype, count, label).reshape(dims)
         if proto.HasField("raw_data"):

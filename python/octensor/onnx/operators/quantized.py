@@ -20,7 +20,7 @@ from ..registry import operator
 from .layers import amounts
 from .values import array
 
-_DTYPES = {"int8": qint8, "uint8": quint8, "int32": _C.qint32}
+QDTYPES = {"int8": qint8, "uint8": quint8, "int32": _C.qint32}
 
 
 def qparams_of(scale: Any, zero_point: Any, dtype: Any, axis: int | None, ndim: int) -> QParams:
@@ -37,9 +37,9 @@ def qparams_of(scale: Any, zero_point: Any, dtype: Any, axis: int | None, ndim: 
 def as_qtensor(op: str, x: Any, scale: Any, zero_point: Any, axis: int | None = None) -> QTensor:
     """Return codes with the parameters that an operator names for them."""
     codes = array(x)
-    if codes.dtype.name not in _DTYPES:
+    if codes.dtype.name not in QDTYPES:
         raise TypeError(f"{op}: expected 8-bit codes, got {codes.dtype}")
-    qparams = qparams_of(scale, zero_point, _DTYPES[codes.dtype.name], axis, codes.ndim)
+    qparams = qparams_of(scale, zero_point, QDTYPES[codes.dtype.name], axis, codes.ndim)
     if isinstance(x, QTensor) and x.qparams == qparams:
         return x
     return QTensor.from_numpy(np.ascontiguousarray(codes), qparams)
@@ -64,7 +64,7 @@ def quantize_linear(
         info = np.iinfo(name)
         return np.clip(np.rint(array(x) / scales) + zeros, info.min, info.max).astype(name)
     values = x if isinstance(x, Tensor) else Tensor(array(x))
-    return _C.quantize(np.asarray(values), qparams_of(y_scale, y_zero_point, _DTYPES[name], axis, values.ndim))
+    return _C.quantize(np.asarray(values), qparams_of(y_scale, y_zero_point, QDTYPES[name], axis, values.ndim))
 
 
 @operator("DequantizeLinear", ignored=("output_dtype",))
@@ -135,7 +135,7 @@ def qlinear_matmul(a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_ze
     """Return the product of two quantized matrices as codes."""
     left = as_qtensor("QLinearMatMul", a, a_scale, a_zero)
     right = array(b)
-    qparams = qparams_of(y_scale, y_zero, _DTYPES[array(y_zero).dtype.name], None, 0)
+    qparams = qparams_of(y_scale, y_zero, QDTYPES[array(y_zero).dtype.name], None, 0)
     if right.ndim == 2:
         weight = as_qtensor("QLinearMatMul", np.ascontiguousarray(right.T), b_scale, b_zero, 0)
         return _linear(left, weight, qparams)
@@ -189,7 +189,7 @@ def qlinear_conv(
     """Return the convolution of quantized tensors as codes; the int32 bias has scale x_scale · w_scale."""
     codes = as_qtensor("QLinearConv", x, x_scale, x_zero)
     weight = _signed(as_qtensor("QLinearConv", w, w_scale, w_zero, 0))
-    qparams = qparams_of(y_scale, y_zero, _DTYPES[array(y_zero).dtype.name], None, 0)
+    qparams = qparams_of(y_scale, y_zero, QDTYPES[array(y_zero).dtype.name], None, 0)
     stride, dilation, around = amounts(codes.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
     if any(p != q for p, q in around):
         from ...ops import padding
