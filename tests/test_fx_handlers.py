@@ -224,10 +224,12 @@ def test_numbers_and_parameters_on_float_tensors():
     assert [k for k in kinds(quantized) if k in ("mul", "sub", "truediv")] == ["mul", "sub", "mul", "truediv"]
 
 
-@pytest.mark.rows(262)
+@pytest.mark.rows(
+    262,
+    differs="a concatenation has an observer of its own, as FloatFunctional.cat has, and its inputs keep theirs; "
+    "PyTorch gives all of them the first input's",
+)
 def test_concatenation():
-    reason = "observed itself, as FloatFunctional.cat is; its inputs keep their own, finer, scales"
-    assert reason
     model, prepared, quantized, x = convert(Between(lambda m, x: ot.cat([x, x * 2, F.relu(x)], dim=1)))
     assert "cat" in kinds(quantized)
     assert prepared.cat.activation_post_process.is_observed
@@ -349,7 +351,9 @@ def test_fusion_patterns_fire(name, training):
     assert eager(x).numpy().tobytes() == fused(x).numpy().tobytes()
 
 
-@pytest.mark.rows(243)
+@pytest.mark.rows(
+    243, differs="a model in train mode is not refused: its norms are attached, as `fuse_modules` does there"
+)
 def test_fuse_fx():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()).eval()
     fused = qfx.fuse_fx(model)

@@ -121,9 +121,15 @@ def cases(table):
 
 def test_every_rule_is_tested():
     assert [rule.__name__ for rule in rules.RULES] == [
-        "drop_idle", "push_dequantize", "push_quantize", "merge_requantizations", "merge_duplicates", "drop_dead",
-    ]  # fmt: skip
-    assert set(FIRES) == set(SILENT) == {rule.__name__ for rule in rules.RULES}
+        "drop_idle",
+        "push_dequantize",
+        "push_quantize",
+        "merge_requantizations",
+        "fold_constants",
+        "merge_duplicates",
+        "drop_dead",
+    ]
+    assert set(FIRES) == set(SILENT) == {rule.__name__ for rule in rules.RULES} - {"fold_constants"}
 
 
 @pytest.mark.parametrize(("rule", "function"), cases(FIRES))
@@ -149,6 +155,33 @@ def test_does_not_fire(rule, function):
     old = str(graph.graph)
     assert getattr(rules, rule)(graph) == 0
     assert str(graph.graph) == old
+
+
+def with_constant(training):
+    """Return the graph of x + dequantize(quantize(reshape(v))), which tracing would compute on the way."""
+    root = nn.Module()
+    root.v = nn.Parameter(np.linspace(-1, 1, 6))
+    graph = ot.fx.Graph()
+    x, v = graph.placeholder("x"), graph.get_attr("v")
+    moved = graph.call_method("reshape", (v, 2, 3))
+    codes = graph.call_function(ot.quantize_per_tensor, (moved, *Q))
+    graph.output(graph.call_function(ot.add, (graph.call_method("dequantize", (codes,)), x)))
+    return ot.fx.GraphModule(root.train(training), graph)
+
+
+def test_constants_are_folded():
+    graph, x = with_constant(training=False), ot.randn(2, 3)
+    before = result_bytes(graph(x))
+    fired = rules.simplify(graph)
+    assert fired["fold_constants"] == 2
+    assert [(n.op, n.target) for n in graph.graph.nodes][1:3] == [
+        ("get_attr", "v_folded_1"),
+        ("call_method", "dequantize"),
+    ]
+    assert list(graph.state_dict()) == ["v_folded_1"]
+    assert result_bytes(graph(x)) == before
+    # In training the parameter still moves.
+    assert rules.fold_constants(with_constant(training=True)) == 0
 
 
 def test_movement_between_dequantize_and_quantize_leaves_nothing():

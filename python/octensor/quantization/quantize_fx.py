@@ -23,6 +23,7 @@ from typing import Any
 
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.patterns import Match, MatchAllNode
+from octensor.graph.rules import drop_unused_attributes
 from octensor.nn.module import Module
 from octensor.quantization.fx.convert import convert_graph
 from octensor.quantization.fx.custom_config import (
@@ -56,6 +57,7 @@ from octensor.quantization.fx.qconfig_mapping import (
 )
 from octensor.quantization.fx.tracing import QuantizationTracer, preserve, trace
 from octensor.quantization.prepare import _check_model, swap_children
+from octensor.quantization.qat import settle_fakes
 from octensor.quantization.quant_type import QuantType, get_quant_type
 
 __all__ = [
@@ -157,7 +159,9 @@ def prepare_qat_fx(model: Module, qconfig_dict: Any, prepare_custom_config_dict:
             "prepare_qat_fx: expected a model in train mode, got eval mode: call model.train() first "
             "(calibration without training starts with prepare_fx)"
         )
-    return _prepared("prepare_qat_fx", model, qconfig_dict, prepare_custom_config_dict)
+    modules = _prepared("prepare_qat_fx", model, qconfig_dict, prepare_custom_config_dict)
+    settle_fakes("prepare_qat_fx", modules)
+    return modules
 
 
 def convert_fx(
@@ -281,6 +285,7 @@ def _prepare_standalone(
 
 def _finished(model: Module, modules: Any, preserved: Any) -> Any:
     modules.delete_all_unused_submodules()
+    drop_unused_attributes(modules)
     modules.recompile()
     preserve(model, modules, preserved)
     return modules.train(model.training)

@@ -296,9 +296,6 @@ class Preparation:
             add_observer_(layer)
         except ValueError as error:
             raise ValueError(f"prepare_fx: {where(node)}: {error}") from None
-        for part in layer.modules():
-            if isinstance(part, FakeQuantizeBase) and self.modules.training:
-                part.observe_in_eval = False
 
     # --- stubs -------------------------------------------------------------------------------------------------------
     def _place_stubs(self) -> None:
