@@ -39,8 +39,8 @@ from octensor.quantization.fx.handlers import (
     is_tensor,
 )
 from octensor.quantization.fx.qconfig_mapping import GLOBAL, Found, QConfigMapping
-from octensor.quantization.mappings import get_default_dynamic_quant_module_mappings
-from octensor.quantization.prepare import add_observer_
+from octensor.quantization.mappings import get_default_dynamic_quant_module_mappings, no_observer_set
+from octensor.quantization.prepare import add_observer_, propagate_qconfig_
 from octensor.quantization.qconfig import QConfig
 from octensor.quantization.quant_type import QuantType, get_quant_type
 from octensor.quantization.stubs import QuantStub
@@ -198,7 +198,7 @@ class Preparation:
         if isinstance(layer, Prepared):
             return Decision("standalone", qconfig, None)
         dtype = activation_dtype(qconfig)
-        if isinstance(layer, self.custom) and self.custom:
+        if isinstance(layer, (*self.custom, *no_observer_set())):
             return Decision("given" if isinstance(dtype, _C.dtype) else "float", qconfig, None)
         if isinstance(layer, (WeightedLayer, ObservedLayer)) and isinstance(dtype, _C.dtype):
             return Decision(layer.output_rule, qconfig, None)
@@ -273,7 +273,12 @@ class Preparation:
                 layer.qconfig = qconfig
             elif rule == "float":
                 self._inside(layer, str(node.target))
-            if isinstance(layer, self.custom) and self.custom:
+            if type(layer) in no_observer_set():
+                if rule == "given":
+                    propagate_qconfig_(layer)
+                    self._observe(layer, node)
+                continue
+            if isinstance(layer, self.custom):
                 if rule == "given":
                     layer.activation_post_process = qconfig.activation()  # type: ignore[union-attr]
                 continue
