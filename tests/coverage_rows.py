@@ -360,8 +360,8 @@ _TABLE = """
 298 dynamic quantization
 """
 
-# The graph workflows come after the eager ones.
-PLANNED = frozenset([*range(243, 276), *range(282, 286)])
+# Rows that are to come.
+PLANNED: frozenset[int] = frozenset()
 
 
 def _parse(table: str) -> dict[int, Row]:

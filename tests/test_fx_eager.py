@@ -94,8 +94,28 @@ class Shared(nn.Module):
         return self.dequant(y) if self.eager else y
 
 
+class Sequence(nn.Module):
+    """A layer made of layers, each observed by itself."""
+
+    fusions = ()
+
+    def __init__(self, eager):
+        super().__init__()
+        self.eager = eager
+        self.lstm = nn.quantizable.LSTM(6, 5)
+        self.fc = nn.Linear(5, 3)
+        if eager:
+            self.quant, self.dequant = tq.QuantStub(), tq.DeQuantStub()
+
+    def forward(self, x):
+        x = self.quant(x) if self.eager else x
+        y = self.fc(self.lstm(x)[0])
+        return self.dequant(y) if self.eager else y
+
+
 IMAGE, ROWS = (4, 3, 9, 9), (16, 6)
 MODELS = {"residual": (Residual, (IMAGE,)), "plain": (Plain, (IMAGE,)), "shared": (Shared, (ROWS, ROWS))}
+MODELS["sequence"] = Sequence, ((5, 3, 6),)
 
 
 def pair(name):
@@ -129,6 +149,8 @@ def test_static_quantization(name, engine):
     static, static_graph = tq.convert(prepared), qfx.convert_fx(prepared_graph)
     assert equal(static(*inputs), static_graph(*inputs))
     assert tq.sqnr(graph(*inputs).detach(), static_graph(*inputs)) > 20
+    recorded = ot.fx.record(static_graph, inputs)
+    assert equal(recorded(*inputs), static_graph(*inputs))
     assert static_graph.stage == "static"
     assert graph.stage == "float"  # the model itself stays as it was
 

@@ -131,8 +131,13 @@ def test_mistakes_are_named():
             qfx.prepare_fx(model.train(qconfig_dict is None), qconfig_dict or {"": A})
     with pytest.raises(TypeError, match="expected a dict or a QConfigMapping, got QConfig"):
         qfx.prepare_fx(model.eval(), A)
-    with pytest.raises(ValueError, match="prepare_qat_fx: expected a model in train mode"):
+    with pytest.raises(ValueError, match=r"prepare_qat_fx: expected a model in train mode"):
         qfx.prepare_qat_fx(model, {"": A})
+    with pytest.raises(
+        ValueError, match=r"prepare_qat_fx: .*: expected a qconfig of fake quantizers, got one that makes"
+    ):
+        qfx.prepare_qat_fx(model.train(), {"": A})
+    model.eval()
     with pytest.raises(TypeError, match="convert_fx: graph_module: expected what prepare_fx or"):
         qfx.convert_fx(model)
     with pytest.raises(ValueError, match=r"convert_fx: no calibration data reached first\.conv, "):

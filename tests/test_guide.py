@@ -100,6 +100,79 @@ res = model_int8(input_fp32)
 """
 
 
+FX = """
+import octensor as torch
+import octensor.quantization.quantize_fx as quantize_fx
+import copy
+
+model_fp = UserModel()
+
+# dynamic and weight-only
+
+model_to_quantize = copy.deepcopy(model_fp)
+model_to_quantize.eval()
+qconfig_dict = {"": torch.quantization.default_dynamic_qconfig}
+model_prepared = quantize_fx.prepare_fx(model_to_quantize, qconfig_dict)
+# nothing to calibrate
+model_dynamic = model_quantized = quantize_fx.convert_fx(model_prepared)
+
+# static
+
+model_to_quantize = copy.deepcopy(model_fp)
+qconfig_dict = {"": torch.quantization.get_default_qconfig('qnnpack')}
+model_to_quantize.eval()
+model_prepared = quantize_fx.prepare_fx(model_to_quantize, qconfig_dict)
+calibrate(model_prepared)
+model_static = model_quantized = quantize_fx.convert_fx(model_prepared)
+
+# trained for static
+
+model_to_quantize = copy.deepcopy(model_fp)
+qconfig_dict = {"": torch.quantization.get_default_qat_qconfig('qnnpack')}
+model_to_quantize.train()
+model_prepared = quantize_fx.prepare_qat_fx(model_to_quantize, qconfig_dict)
+training_loop(model_prepared)
+model_trained = model_quantized = quantize_fx.convert_fx(model_prepared)
+
+# fusion
+
+model_to_quantize = copy.deepcopy(model_fp)
+model_fused = quantize_fx.fuse_fx(model_to_quantize)
+"""
+
+
+class UserModel(octensor.nn.Module):
+    """A model as the guide has it in mind: written without a thought of quantization."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = octensor.nn.Conv2d(1, 1, 1)
+        self.bn = octensor.nn.BatchNorm2d(1)
+        self.relu = octensor.nn.ReLU()
+        self.fc = octensor.nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.relu(self.bn(self.conv(x)))
+        return self.fc(y + x)
+
+
+@pytest.mark.rows(243, 244, 245, 246)
+def test_graph_mode_examples():
+    data = octensor.randn(4, 1, 4, 4)
+    names: dict = {"UserModel": UserModel, "training_loop": training_loop, "calibrate": lambda model: model(data)}
+    octensor.manual_seed(0)
+    exec(FX, names)
+    model = names["model_fp"].eval()
+    assert model.stage == "float"
+    for kind, stage, decibels in (("dynamic", "dynamic", 30), ("static", "static", 20)):
+        quantized = names[f"model_{kind}"]
+        assert quantized.fc.stage == stage
+        assert octensor.quantization.sqnr(model(data).detach(), quantized(data)) > decibels
+    assert names["model_trained"].stage == "static"
+    assert not hasattr(names["model_fused"], "bn")
+    assert octensor.ao.quantization.quantize_fx is octensor.quantization.quantize_fx
+
+
 @pytest.mark.rows(166, 222, 298)
 def test_dynamic_example():
     names: dict = {}

@@ -132,7 +132,7 @@ class GraphModule(Module):
                 if node.op == "call_module":
                     inner = self.get_submodule(node.target)
                     used.update(f"{node.target}.{name}" for name, _ in inner.named_modules() if name)
-        for name, _ in list(self.named_modules()):
+        for name, _ in list(self.named_modules(remove_duplicate=False)):
             if name and name not in used:
                 self.delete_submodule(name)
 

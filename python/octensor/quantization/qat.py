@@ -63,15 +63,20 @@ def prepare_qat(model: Module, mapping: Mapping[type[Module], Any] | None = None
         propagate_qconfig_(model)
         model = swap_children(model, lambda m: swapped_for(m, mapping, {}))
     _observed("prepare_qat", model)
+    settle_fakes("prepare_qat", model)
+    return model
+
+
+def settle_fakes(function: str, model: Module) -> None:
+    """Let the fake quantizers of a prepared model observe in training only; raise where there is an observer."""
     for path, m in model.named_modules():
         if isinstance(m, FakeQuantizeBase):
             m.observe_in_eval = False
         elif not is_activation_post_process(m) and m.stage == "calibrating" and any(m._modules.get(s) for s in m.slots):
             raise ValueError(
-                f"prepare_qat: {path or type(m).__name__}: expected a qconfig of fake quantizers, got one that makes "
+                f"{function}: {path or type(m).__name__}: expected a qconfig of fake quantizers, got one that makes "
                 f"{type(m.activation_post_process).__name__}: use get_default_qat_qconfig()"
             )
-    return model
 
 
 def quantize_qat(model: Module, run_fn: Callable[..., Any], run_args: Any, inplace: bool = False) -> Module:

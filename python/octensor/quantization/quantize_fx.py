@@ -19,10 +19,12 @@ None of the functions changes the model it is given.
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.patterns import Match, MatchAllNode
+from octensor.graph.rules import drop_unused_attributes
 from octensor.nn.module import Module
 from octensor.quantization.fx.convert import convert_graph
 from octensor.quantization.fx.custom_config import (
@@ -55,7 +57,8 @@ from octensor.quantization.fx.qconfig_mapping import (
     get_default_qconfig_mapping,
 )
 from octensor.quantization.fx.tracing import QuantizationTracer, preserve, trace
-from octensor.quantization.prepare import _check_model, swap_children
+from octensor.quantization.prepare import _check_model, _some, swap_children
+from octensor.quantization.qat import settle_fakes
 from octensor.quantization.quant_type import QuantType, get_quant_type
 
 __all__ = [
@@ -157,7 +160,9 @@ def prepare_qat_fx(model: Module, qconfig_dict: Any, prepare_custom_config_dict:
             "prepare_qat_fx: expected a model in train mode, got eval mode: call model.train() first "
             "(calibration without training starts with prepare_fx)"
         )
-    return _prepared("prepare_qat_fx", model, qconfig_dict, prepare_custom_config_dict)
+    modules = _prepared("prepare_qat_fx", model, qconfig_dict, prepare_custom_config_dict)
+    settle_fakes("prepare_qat_fx", modules)
+    return modules
 
 
 def convert_fx(
@@ -205,7 +210,14 @@ def _prepared(function: str, model: Module, qconfig_dict: Any, custom_config: An
     config = PrepareCustomConfig.from_dict(custom_config)
     paths = [path for path, _ in model.named_modules(remove_duplicate=False)]
     mapping.check_names(paths)
-    modules = _prepare(function, copy.deepcopy(model), mapping, config, ObservedGraphModule)
+    model = copy.deepcopy(model)
+    own = [path or type(m).__name__ for path, m in model.named_modules() if m.__dict__.pop("qconfig", None) is not None]
+    if own:
+        warnings.warn(
+            f"{function}: the qconfig attribute of {_some(own)} is not looked at: graph mode goes by qconfig_dict",
+            stacklevel=3,
+        )
+    modules = _prepare(function, model, mapping, config, ObservedGraphModule)
     rules = {node.meta.get("rule") for node in modules.graph.nodes}
     if not rules & {"given", "weights", "half", "standalone"} and not any(
         "qconfig" in vars(m) for m in modules.modules()
@@ -281,6 +293,7 @@ def _prepare_standalone(
 
 def _finished(model: Module, modules: Any, preserved: Any) -> Any:
     modules.delete_all_unused_submodules()
+    drop_unused_attributes(modules)
     modules.recompile()
     preserve(model, modules, preserved)
     return modules.train(model.training)

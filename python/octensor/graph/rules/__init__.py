@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from octensor.graph.graph_module import GraphModule
-from octensor.graph.rules.drop import drop_dead, drop_idle, merge_duplicates
+from octensor.graph.rules.constants import fold_constants
+from octensor.graph.rules.drop import drop_dead, drop_idle, drop_unused_attributes, merge_duplicates
 from octensor.graph.rules.requantize import merge_requantizations, push_dequantize, push_quantize
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Rule",
     "drop_dead",
     "drop_idle",
+    "drop_unused_attributes",
+    "fold_constants",
     "merge_duplicates",
     "merge_requantizations",
     "push_dequantize",
@@ -35,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     push_dequantize,
     push_quantize,
     merge_requantizations,
+    fold_constants,
     merge_duplicates,
     drop_dead,
 )
@@ -60,5 +64,6 @@ def simplify(modules: GraphModule, rules: Sequence[Rule] = RULES) -> dict[str, i
                 fired[rule.__name__] = fired.get(rule.__name__, 0) + count
                 changed = True
     modules.delete_all_unused_submodules()
+    drop_unused_attributes(modules)
     modules.recompile()
     return fired

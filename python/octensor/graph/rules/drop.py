@@ -10,6 +10,7 @@ from octensor.graph.patterns import called, layer_of
 from octensor.graph.rules.movement import MOVES, is_dequantize, is_quantize
 from octensor.nn.dropout import Dropout
 from octensor.nn.linear import Identity
+from octensor.nn.module import Module
 from octensor.ops.dropout import dropout
 from octensor.ops.half import to_float16
 
@@ -45,6 +46,16 @@ def drop_dead(modules: GraphModule) -> int:
     before = len(modules.graph.nodes)
     modules.graph.eliminate_dead_code()
     return before - len(modules.graph.nodes)
+
+
+def drop_unused_attributes(modules: GraphModule) -> None:
+    """Remove parameters and buffers that belong to no layer and that the graph does not read."""
+    read = {node.target for node in modules.graph.nodes if node.op == "get_attr"}
+    for path, owner in modules.named_modules():
+        if owner is modules or type(owner) is Module:
+            for name in [*owner._parameters, *owner._buffers]:
+                if (f"{path}.{name}" if path else name) not in read:
+                    delattr(owner, name)
 
 
 def merge_duplicates(modules: GraphModule) -> int:

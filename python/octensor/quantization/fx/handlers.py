@@ -229,6 +229,17 @@ class CopyNodeQuantizeHandler(QuantizeHandler):
     rule = "same"
 
 
+class DropoutQuantizeHandler(CopyNodeQuantizeHandler):
+    """``F.dropout``: in training a layer, which knows when training has ended."""
+
+    def lift(self) -> tuple[Module, tuple[Any, ...]] | None:
+        """Return `nn.Dropout`."""
+        given = arguments(self.match.first, F.dropout)
+        if not self.modules.training or not given.get("training", True):
+            return None
+        return nn.Dropout(given.get("p", 0.5)), (given["input"],)
+
+
 class EmbeddingQuantizeHandler(QuantizeHandler):
     """Tables with quantized rows: weight-only."""
 
@@ -326,8 +337,9 @@ def _functions() -> dict[Pattern, type[QuantizeHandler]]:
     )
     for name in composed.split():
         found[name] = CopyNodeQuantizeHandler
-    for function in (F.channel_shuffle, F.pixel_shuffle, F.pixel_unshuffle, F.dropout):
+    for function in (F.channel_shuffle, F.pixel_shuffle, F.pixel_unshuffle):
         found[function] = CopyNodeQuantizeHandler
+    found[F.dropout] = DropoutQuantizeHandler
     for function in (octensor.sub, octensor.div, octensor.sum, octensor.bmm, octensor.matmul):
         found[function] = FloatHandler
     for name in _READING.split():

@@ -36,7 +36,7 @@ from octensor.quantization.fx.handlers import ConvReluQuantizeHandler, FixedQPar
 from octensor.quantization.fx.lifted import Functional, FunctionLayer
 from octensor.quantization.fx.packed_weight import PackedWeight
 from octensor.quantization.fx.prepare import is_index, where
-from octensor.quantization.mappings import get_default_float_to_quantized_operator_mappings
+from octensor.quantization.mappings import get_default_float_to_quantized_operator_mappings, no_observer_set
 from octensor.tensor import Tensor
 
 _CONV = {kind: function.__name__ for function, kind in ConvReluQuantizeHandler.kinds.items()}
@@ -195,7 +195,7 @@ class Lowering:
             return value
         if value not in self._floats:
             with self.graph.inserting_before(user):
-                if gives_several(value):
+                if gives_several(value) or type(layer_of(value, self.modules)) in no_observer_set():
                     made = self.graph.call_function(octensor.dequantize, (value,))
                 else:
                     made = self.graph.call_method("dequantize", (value,))

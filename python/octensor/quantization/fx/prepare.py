@@ -33,14 +33,15 @@ from octensor.quantization.fx.custom_config import PrepareCustomConfig
 from octensor.quantization.fx.graph_modules import Prepared
 from octensor.quantization.fx.handlers import (
     BinaryOpQuantizeHandler,
+    DropoutQuantizeHandler,
     QuantizeHandler,
     get_default_output_activation_post_process_map,
     get_default_quant_patterns,
     is_tensor,
 )
 from octensor.quantization.fx.qconfig_mapping import GLOBAL, Found, QConfigMapping
-from octensor.quantization.mappings import get_default_dynamic_quant_module_mappings
-from octensor.quantization.prepare import add_observer_
+from octensor.quantization.mappings import get_default_dynamic_quant_module_mappings, no_observer_set
+from octensor.quantization.prepare import add_observer_, propagate_qconfig_
 from octensor.quantization.qconfig import QConfig
 from octensor.quantization.quant_type import QuantType, get_quant_type
 from octensor.quantization.stubs import QuantStub
@@ -167,7 +168,8 @@ class Preparation:
             if node.op in ("call_function", "call_method"):
                 inputs = node.all_input_nodes
                 of_numbers = bool(inputs) and all(n.meta.get("is_number") for n in inputs)
-                if of_numbers or _reads_number(node):
+                is_plain = getattr(node.target, "__module__", "") in ("_operator", "operator", "builtins", "math")
+                if (of_numbers and is_plain) or _reads_number(node):
                     node.meta["is_number"] = True
 
     def _match(self) -> None:
@@ -198,7 +200,7 @@ class Preparation:
         if isinstance(layer, Prepared):
             return Decision("standalone", qconfig, None)
         dtype = activation_dtype(qconfig)
-        if isinstance(layer, self.custom) and self.custom:
+        if isinstance(layer, (*self.custom, *no_observer_set())):
             return Decision("given" if isinstance(dtype, _C.dtype) else "float", qconfig, None)
         if isinstance(layer, (WeightedLayer, ObservedLayer)) and isinstance(dtype, _C.dtype):
             return Decision(layer.output_rule, qconfig, None)
@@ -236,24 +238,29 @@ class Preparation:
 
     def _lift(self) -> None:
         """Put layers in the place of functions that are quantized."""
+        for node, (rule, _, handler) in list(self.decisions.items()):
+            if rule in ("given", "fixed", "weights", "half") or isinstance(handler, DropoutQuantizeHandler):
+                self._lift_one(node)
+
+    def _lift_one(self, node: Node) -> Node:
+        """Put a layer in the place of one call, if its handler has one for it; return the node it is now."""
+        rule, qconfig, handler = self.decisions[node]
+        lifted = None if handler is None else handler.lift()
+        if handler is None or lifted is None:
+            return node
+        layer, args = lifted
         graph = self.modules.graph
-        for node, (rule, qconfig, handler) in list(self.decisions.items()):
-            if handler is None or rule not in ("given", "fixed", "weights", "half", "number"):
-                continue
-            lifted = handler.lift()
-            if lifted is None:
-                continue
-            layer, args = lifted
-            path = self._free(f"{node.name}")
-            self.modules.add_submodule(path, layer.train(self.modules.training))
-            with graph.inserting_before(node):
-                new = graph.create_node("call_module", path, args, {}, name=node.name)
-            new.meta = {**node.meta, "call": handler.match.first.name}
-            node.replace_all_uses_with(new)
-            for old in handler.match.nodes:
-                graph.erase_node(old)
-                del self.decisions[old]
-            self.decisions[new] = Decision("same" if rule == "number" else rule, qconfig, handler)
+        path = self._free(f"{node.name}")
+        self.modules.add_submodule(path, layer.train(self.modules.training))
+        with graph.inserting_before(node):
+            new = graph.create_node("call_module", path, args, {}, name=node.name)
+        new.meta = {**node.meta, "call": handler.match.first.name}
+        node.replace_all_uses_with(new)
+        for old in handler.match.nodes:
+            graph.erase_node(old)
+            del self.decisions[old]
+        self.decisions[new] = Decision(rule, qconfig, handler)
+        return new
 
     def _free(self, name: str) -> str:
         """Return a name that the root has no attribute of."""
@@ -273,7 +280,12 @@ class Preparation:
                 layer.qconfig = qconfig
             elif rule == "float":
                 self._inside(layer, str(node.target))
-            if isinstance(layer, self.custom) and self.custom:
+            if type(layer) in no_observer_set():
+                if rule == "given":
+                    propagate_qconfig_(layer)
+                    self._observe(layer, node)
+                continue
+            if isinstance(layer, self.custom):
                 if rule == "given":
                     layer.activation_post_process = qconfig.activation()  # type: ignore[union-attr]
                 continue
@@ -296,15 +308,14 @@ class Preparation:
             add_observer_(layer)
         except ValueError as error:
             raise ValueError(f"prepare_fx: {where(node)}: {error}") from None
-        for part in layer.modules():
-            if isinstance(part, FakeQuantizeBase) and self.modules.training:
-                part.observe_in_eval = False
 
     # --- stubs -------------------------------------------------------------------------------------------------------
     def _place_stubs(self) -> None:
         """Put stubs where a float tensor is wanted quantized."""
         inputs = [n for n in self.modules.graph.nodes if n.op == "placeholder"]
         for node in list(self.modules.graph.nodes):
+            if node not in self.decisions:  # lifted with the one before it
+                continue
             rule, qconfig, _ = self.decisions[node]
             dtype = activation_dtype(qconfig) if rule in ("given", "half") else None
             if rule == "placeholder":
@@ -316,6 +327,8 @@ class Preparation:
                 self._quantize(node, node.all_input_nodes, qconfig, dtype)
             elif rule == "standalone":
                 dtype = self._standalone(node, qconfig)
+            elif rule == "number":
+                node, dtype = self._number(node, qconfig)
             elif rule in ("same", "fixed"):
                 dtype = next((self._dtypes[n] for n in node.all_input_nodes if is_tensor(n)), None)
                 if is_index(node):
@@ -358,6 +371,20 @@ class Preparation:
         layer = layer_of(node, self.modules)
         if layer is not None:
             layer.activation_post_process = None
+
+    def _number(self, node: Node, qconfig: QConfig | None) -> tuple[Node, Any]:
+        """Settle a sum or product with a number: a layer if the tensor is quantized, else it stays as it is."""
+        handler = self.decisions[node].handler
+        assert handler is not None
+        dtype = next((self._dtypes[n] for n in handler.match.first.all_input_nodes if is_tensor(n)), None)
+        if isinstance(dtype, _C.dtype):
+            node = self._lift_one(node)
+        else:
+            dtype = None
+        for part in handler.match.nodes if dtype is None else (node,):
+            self.decisions[part] = Decision("same" if dtype is not None else "float", qconfig, handler)
+            self._dtypes[part] = dtype
+        return node, dtype
 
     def _standalone(self, node: Node, qconfig: QConfig | None) -> Any:
         layer = layer_of(node, self.modules)

@@ -16,7 +16,6 @@ from octensor.nn.observed import ObservedLayer
 from octensor.nn.weighted import WeightedLayer
 from octensor.quantization.functional import FloatFunctional
 from octensor.quantization.fx.graph_modules import Prepared
-from octensor.quantization.prepare import swap_children
 from octensor.quantization.stubs import QuantWrapper
 from octensor.tensor import Tensor
 
@@ -91,9 +90,19 @@ class _Calls(Module):
 
 def trace(model: Module, tracer: Tracer, class_: Callable[..., GraphModule] = GraphModule) -> GraphModule:
     """Return a graph module of a model, whose `FloatFunctional`s become functions; the model's modules are shared."""
-    model = swap_children(model, lambda m: _Calls().train(m.training) if type(m) is FloatFunctional else None)
+    _swap_functionals(model, tracer, "")
     graph = tracer.trace(model)
     return class_(model, graph, type(model).__name__)
+
+
+def _swap_functionals(module: Module, tracer: Tracer, path: str) -> None:
+    """Replace the `FloatFunctional`s outside of leaves."""
+    for name, child in list(module._modules.items()):
+        below = f"{path}.{name}" if path else name
+        if type(child) is FloatFunctional:
+            setattr(module, name, _Calls().train(child.training))
+        elif child is not None and not tracer.is_leaf_module(child, below):
+            _swap_functionals(child, tracer, below)
 
 
 def preserve(source: Module, target: Module, names: Iterable[str]) -> None:
