@@ -8,6 +8,7 @@ function (`registry`).
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ from .registry import OPERATORS, Operator
 from .operators.quantized import QDTYPES, as_qtensor, qparams_of
 from .types import Known, infer
 
+MOST_NAME = 100
 MOST_LITERAL = 64  # whole numbers that are written into the graph instead of stored
 # Float operators that are octensor's functions as they are, given float32 inputs and no attributes.
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -375,17 +377,26 @@ def _as_constants(result: Any) -> Any:
 
 def _identifier(name: str) -> str:
     word = re.sub(r"\W", "_", name, flags=re.ASCII) or "x"
-    return f"x_{word}" if word[0].isdigit() else word
+    return f"x_{word}" if word[0].isdigit() or keyword.iskeyword(word) else word[:MOST_NAME]
 
 
 def _path(name: str) -> str:
     parts = [re.sub(r"\W", "_", part, flags=re.ASCII) for part in re.split(r"[./]", name)]
-    kept = [part for part in parts if part]
+    kept = [part.strip("_")[:MOST_NAME] for part in parts]
+    kept = [f"{part}_" if _is_taken(part) else part for part in kept if part]
     if not kept:
         return "constant"
     if kept[-1][0].isdigit() and len(kept) == 1:
         kept[-1] = f"n{kept[-1]}"
     return ".".join(kept)
+
+
+def _is_taken(name: str) -> bool:
+    """Whether a name means something to Python or to modules."""
+    return keyword.iskeyword(name) or hasattr(GraphModule, name) or name in vars(_PLAIN)
+
+
+_PLAIN = nn.Module()
 
 
 # --- operators with constant weights, as modules ---------------------------------------------------------------------
@@ -408,6 +419,8 @@ def _load(layer: nn.Module, **state: Any) -> nn.Module:
 def _around(keywords: dict[str, Any], axes: int) -> tuple[int, ...] | None:
     """Return the symmetric padding that a module can do, or None."""
     pads = tuple(keywords.get("pads") or (0,) * (2 * axes))
+    if len(pads) != 2 * axes:
+        raise ValueError(f"pads: expected {2 * axes} amounts, got {pads}")
     if keywords.get("auto_pad", "NOTSET") == "VALID":
         pads = (0,) * (2 * axes)
     elif keywords.get("auto_pad", "NOTSET") != "NOTSET":

@@ -98,7 +98,10 @@ class Reader:
         if model.functions:
             names = ", ".join(sorted({f"{f.domain}.{f.name}" for f in model.functions})[:8])
             raise self.error(f"expected no functions of the model's own, got {names}: inline them (onnx.inliner)")
-        return self.graph(model.graph)
+        try:
+            return self.graph(model.graph)
+        except (TypeError, AttributeError) as error:  # names that are no text come as bytes
+            raise self.error(f"expected names that are text: {error!s:.100}") from None
 
     def graph(self, proto: Any) -> GraphRecord:
         """Return a graph's record."""
