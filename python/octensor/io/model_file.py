@@ -14,15 +14,16 @@ key             content
 ``output``      a form
 =============== =======================================================================================
 
-An ``op`` is the name of an `OpSpec`, looked up in `OPS` and `EXACT` and nowhere else; names of the file never become names of
-Python. Everything is checked before the first array is used. What is saved is what `fx.record` gives, so that a file
+An ``op`` is the name of an `OpSpec`, looked up in `OPS` and `EXACT` and nowhere else; names of the file never become
+names of Python. Everything is checked before the first array is used. What is saved is what `fx.record` gives, so that a file
 needs no model class; layouts of older versions stay readable.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import keyword
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from ..ops.exact import EXACT
 from ..ops.spec import OPS, OpSpec
 from ..tensor import Tensor
 from .safetensors_file import write_safetensors
-from .values import decode, decode_qparams, encode, encode_qparams, name_of
+from .values import decode, decode_qparams, encode, encode_qparams
 
 VERSION = 1
 KEY = "octensor"
@@ -97,7 +98,10 @@ def write_model(path: str | Path, model: GraphModule) -> None:
                 )
             module = node.meta.get("module") or ""
             try:
-                args, kwargs = ([encode(a, special) for a in node.args], {k: encode(v, special) for k, v in node.kwargs.items()})
+                args, kwargs = (
+                    [encode(a, special) for a in node.args],
+                    {k: encode(v, special) for k, v in node.kwargs.items()},
+                )
             except TypeError as error:
                 raise TypeError(f"save: {module or node.name}: {node.target.name}: {error}") from None
             refs[node] = {"node": len(nodes)}
@@ -203,6 +207,9 @@ class _Reader:
         args, kwargs, module = entry.get("args"), entry.get("kwargs"), entry.get("module", "")
         if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(module, str):
             raise self.error(f"{where}: {name}: expected args, kwargs and module, got {entry!r:.120}")
+        wrong = [key for key in kwargs if not key.isidentifier() or keyword.iskeyword(key)]
+        if wrong:
+            raise self.error(f"{where}: {name}: expected names of attributes, got {wrong[0]!r:.80}")
         node = self.graph.call_function(
             op,
             tuple(self.value(f"{where}: {name}", a) for a in args),
@@ -220,9 +227,11 @@ class _Reader:
     def special(self, kind: str, content: Any) -> Any:
         if kind == "tensor":
             return self.array(content)
-        known: Sequence[Node] | dict[str, Node] = {"input": self.inputs, "node": self.nodes, "constant": self.attributes}[
-            kind
-        ]
+        known: Any = {
+            "input": self.inputs,
+            "node": self.nodes,
+            "constant": self.attributes,
+        }[kind]
         if isinstance(known, dict) and isinstance(content, str) and content in known:
             return known[content]
         if isinstance(known, list) and type(content) is int and 0 <= content < len(known):

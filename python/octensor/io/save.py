@@ -49,5 +49,6 @@ def save(model: Any, path: str | Path, example_inputs: Any = None) -> None:
 
 def _is_recorded(model: Any) -> bool:
     return isinstance(model, GraphModule) and all(
-        node.op in ("placeholder", "get_attr", "output") or isinstance(node.target, OpSpec) for node in model.graph.nodes
+        node.op in ("placeholder", "get_attr", "output") or isinstance(node.target, OpSpec)
+        for node in model.graph.nodes
     )

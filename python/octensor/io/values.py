@@ -148,12 +148,16 @@ def decode_qparams(form: dict[str, Any]) -> QParams:
         If anything is missing, is of a wrong type, or cannot be a parameter.
     """
     if set(form) != {"scale", "zero_point", "dtype", "axis", "float_zero_point"}:
-        raise ValueError(f"qparams: expected scale, zero_point, dtype, axis, float_zero_point, got {sorted(form)!r:.80}")
+        raise ValueError(
+            f"qparams: expected scale, zero_point, dtype, axis, float_zero_point, got {sorted(form)!r:.80}"
+        )
     scale, zero_point, dtype, axis, float_zero_point = (
         form[k] for k in ("scale", "zero_point", "dtype", "axis", "float_zero_point")
     )
     if dtype not in QDTYPES or type(float_zero_point) is not bool or not (axis is None or type(axis) is int):
-        raise ValueError(f"qparams: expected a dtype of {', '.join(QDTYPES)} and an axis, got {dtype!r:.40}, {axis!r:.40}")
+        raise ValueError(
+            f"qparams: expected a dtype of {', '.join(QDTYPES)} and an axis, got {dtype!r:.40}, {axis!r:.40}"
+        )
     numbers = (int, float) if float_zero_point else (int,)
     for name, value, types in (("scale", scale, (int, float)), ("zero_point", zero_point, numbers)):
         values = value if axis is not None and isinstance(value, list) else [value]

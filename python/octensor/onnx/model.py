@@ -85,7 +85,7 @@ class Reader:
         """Return the main graph of a serialised model."""
         try:
             import onnx
-            from google.protobuf.message import DecodeError
+            from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         except ImportError:
             raise ImportError("octensor.onnx: expected the package onnx: pip install octensor[onnx]") from None
         try:
@@ -141,9 +141,7 @@ class Reader:
         kind = _TYPES.get(tensor.elem_type)
         shape: tuple[int | str | None, ...] | None = None
         if tensor.HasField("shape"):
-            shape = tuple(
-                d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim
-            )
+            shape = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
             if any(isinstance(n, int) and n < 0 for n in shape):
                 raise self.error(f"{proto.name!r:.80}: expected sizes of at least 0, got {shape}")
         return Value(proto.name, kind[0] if kind else None, shape)
@@ -223,7 +221,9 @@ class Reader:
         path = root / entries["location"]
         real = Path(os.path.realpath(path))
         if Path(entries["location"]).is_absolute() or not real.is_relative_to(root) or path.is_symlink():
-            raise self.error(f"{label}: external data: expected a file beside the model, got {entries['location']!r:.80}")
+            raise self.error(
+                f"{label}: external data: expected a file beside the model, got {entries['location']!r:.80}"
+            )
         if not real.is_file():
             raise self.error(f"{label}: external data: expected the file {entries['location']!r:.80}, there is none")
         need = count * dtype.itemsize

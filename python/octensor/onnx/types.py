@@ -86,12 +86,17 @@ _RULES: dict[str, Rule] = {
 }
 # Operators whose result has the type and the axes of their first input.
 _LIKE_FIRST = frozenset(
-    "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool BatchNormalization InstanceNormalization "  # noqa: SIM905
-    "LayerNormalization GroupNormalization LRN LpNormalization Dropout Relu Sigmoid Tanh Neg Abs Exp Log Sqrt Erf Sin Cos "
-    "Tan Floor Ceil Round Sign Reciprocal HardSwish Mish Softplus Softsign Identity LeakyRelu Elu Selu Celu HardSigmoid "
-    "ThresholdedRelu Gelu Clip Pow Mod Softmax LogSoftmax TopK CumSum Transpose Split Slice GatherElements Tile Pad "
-    "ScatterElements ScatterND DepthToSpace SpaceToDepth Resize Upsample Trilu".split()
-)
+    (
+        "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
+        "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "LRN",
+        "LpNormalization", "Dropout", "Relu", "Sigmoid", "Tanh", "Neg", "Abs", "Exp", "Log", "Sqrt", "Erf",
+        "Sin", "Cos", "Tan", "Floor", "Ceil", "Round", "Sign", "Reciprocal", "HardSwish", "Mish", "Softplus",
+        "Softsign", "Identity", "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "ThresholdedRelu", "Gelu",
+        "Clip", "Pow", "Mod", "Softmax", "LogSoftmax", "TopK", "CumSum", "Transpose", "Split", "Slice",
+        "GatherElements", "Tile", "Pad", "ScatterElements", "ScatterND", "DepthToSpace", "SpaceToDepth",
+        "Resize", "Upsample", "Trilu",
+    )
+)  # fmt: skip
 
 
 def infer(name: str, inputs: Sequence[Known], attributes: Mapping[str, Any]) -> Known:

@@ -135,9 +135,7 @@ LOCAL_RESPONSE_NORM = OpSpec("local_response_norm", forward=_local_response_norm
 
 
 @LOCAL_RESPONSE_NORM.public
-def local_response_norm(
-    input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
-) -> Any:
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Any:
     """Divide by (bias + alpha / size · sum of squares over `size` neighbouring channels) to the power beta.
 
     `input` has shape (N, C, ...); of an even number of neighbours one more lies behind (ONNX LRN).

@@ -43,7 +43,7 @@ def integer_layers(modules: GraphModule, grids: Mapping[str, _C.QParams]) -> int
     count = 0
     for node in list(modules.graph.nodes):
         layer = layer_of(node, modules)
-        source = node.args[0] if node.args else None
+        source: Any = node.args[0] if node.args else None
         if node.target not in grids or not isinstance(layer, WeightedLayer) or not is_dequantize(source):
             continue
         end = _end(node, modules)
@@ -77,7 +77,7 @@ def integer_calls(modules: GraphModule) -> int:
     count = 0
     for node in list(modules.graph.nodes):
         forms = CALLS.get(called(node)) if node.op in ("call_function", "call_method") else None
-        if forms is None or node.kwargs and set(node.kwargs) != {"dim"}:
+        if forms is None or (node.kwargs and set(node.kwargs) != {"dim"}):
             continue
         parts = list(node.args[0]) if called(node) is octensor.cat else list(node.args)
         if len(parts) < 2 or not all(is_dequantize(part) for part in parts):
@@ -155,7 +155,7 @@ def _is_idle_clamp(node: Node, modules: GraphModule) -> bool:
     lowest = (qparams.dtype.qmin - qparams.zero_point) * qparams.scale
     highest = (qparams.dtype.qmax - qparams.zero_point) * qparams.scale
     half = qparams.scale / 2
-    return low < lowest + half and high > highest - half
+    return bool(low < lowest + half and high > highest - half)
 
 
 def _take(quantize: Node, by: Node) -> None:

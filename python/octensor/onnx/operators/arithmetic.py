@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-
 from ...ops import activation, curves, elementwise, mathematics, shape, unary
 from ...ops import matmul as products
 from ...tensor import Tensor
@@ -188,7 +187,9 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     if not is_float(x):
         values = array(x)
         info = np.iinfo(values.dtype) if values.dtype.kind in "iu" else np.finfo(values.dtype)
-        return np.minimum(np.maximum(values, info.min if low is None else low), info.max if high is None else high).astype(values.dtype)
+        return np.minimum(
+            np.maximum(values, info.min if low is None else low), info.max if high is None else high
+        ).astype(values.dtype)
     if low is None and high is None:
         return x
     if low == 0.0 and high == 6.0:

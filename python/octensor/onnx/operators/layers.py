@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ops import conv, elementwise, mathematics, norm, padding, pool, reduce, row_norm, unary
 from ..registry import operator
-from .values import array, check_size, ints
+from .values import array, check_size
 
 _CONV = {3: conv.conv1d, 4: conv.conv2d, 5: conv.conv3d}
 _TRANSPOSED = {3: conv.conv_transpose1d, 4: conv.conv_transpose2d, 5: conv.conv_transpose3d}
@@ -124,7 +124,9 @@ def convolution_transposed(
     common = tuple(a for a, _ in cut) if same else (0,) * n
     fits = all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
     result = _TRANSPOSED[x.ndim](x, w, b, stride, common, extra if fits else (0,) * n, group, dilation)
-    rest = tuple((0, 0 if fits else e) if same else (-a, -b_ + (0 if fits else e)) for (a, b_), e in zip(cut, extra, strict=True))
+    rest = tuple(
+        (0, 0 if fits else e) if same else (-a, -b_ + (0 if fits else e)) for (a, b_), e in zip(cut, extra, strict=True)
+    )
     if any(p != (0, 0) for p in rest):
         result = padding.pad(result, [amount for pair in reversed(rest) for amount in pair])
     return result
@@ -162,7 +164,9 @@ def _max_with_places(
     values = array(x)
     spatial = values.shape[2:]
     stride, dilation, around = amounts(spatial, kernel, strides, dilations, pads, auto_pad)
-    y = max_pool(x, kernel_shape=kernel, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides)
+    y = max_pool(
+        x, kernel_shape=kernel, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations, pads=pads, strides=strides
+    )
     order = np.arange(int(np.prod(spatial))).reshape(spatial, order="F" if storage_order else "C")
     wide = [(a, b + k * d + s) for (a, b), k, d, s in zip(around, kernel, dilation, stride, strict=True)]
     low = np.pad(values.astype(np.float64), [(0, 0), (0, 0), *wide], constant_values=-np.inf)
@@ -174,7 +178,7 @@ def _max_with_places(
             slice(t * d, t * d + (n - 1) * s + 1, s)
             for t, d, n, s in zip(tap, dilation, y.shape[2:], stride, strict=True)
         )
-        here = low[(slice(None), slice(None), *window)]
+        here = low[np.index_exp[:, :] + window]
         better = here > best
         best, found = np.where(better, here, best), np.where(better, places[window], found)
     image = np.arange(values.shape[0] * values.shape[1]).reshape(values.shape[:2] + (1,) * len(spatial))
@@ -216,7 +220,7 @@ def _dilated_average(
 ) -> Any:
     """Average over windows with gaps, as a convolution by ones of each channel alone."""
     sizes = [n + a + b for n, (a, b) in zip(x.shape[2:], around, strict=True)]
-    more = []
+    more: list[int] = []
     for n, k, s, d, (a, _) in zip(sizes, kernel, stride, dilation, around, strict=True):
         left = (n - (k - 1) * d - 1) % s if ceil_mode else 0
         last = n - (k - 1) * d - 1 - left + s  # where a window that is cut short would begin
@@ -311,9 +315,7 @@ def layer_normalization(
 
 
 @operator("GroupNormalization", ignored=("stash_type",))
-def group_normalization(
-    x: Any, scale: Any, b: Any, *, num_groups: int, epsilon: float = 1e-5, opset: int = 21
-) -> Any:
+def group_normalization(x: Any, scale: Any, b: Any, *, num_groups: int, epsilon: float = 1e-5, opset: int = 21) -> Any:
     """Return the norm over groups of channels; before version 21 scale and bias were per group."""
     if opset < 21:
         each = x.shape[1] // num_groups

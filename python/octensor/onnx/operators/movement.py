@@ -110,7 +110,9 @@ def slice_(data: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = Non
     along = tuple(range(len(begin))) if axes is None else axes_of(axes, len(data.shape))
     step = (1,) * len(begin) if steps is None else ints(steps)
     if not len(begin) == len(end) == len(along) == len(step) or 0 in step or len(set(along)) != len(along):
-        raise ValueError(f"Slice: expected a start, an end and a step other than 0 per axis, got {begin}, {end}, {step}")
+        raise ValueError(
+            f"Slice: expected a start, an end and a step other than 0 per axis, got {begin}, {end}, {step}"
+        )
     index: list[slice] = [slice(None)] * len(data.shape)
     flips = []
     for i, first, last, by in zip(along, begin, end, step, strict=True):
@@ -126,7 +128,7 @@ def slice_(data: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = Non
         flips.append(i)
     if not is_float(data):
         picked: Any = array(data)[tuple(index)]
-        return np.flip(picked, flips) if flips else picked
+        return np.flip(picked, tuple(flips)) if flips else picked
     picked = shape.getitem(data, tuple(index))
     return moving.flip(picked, *flips) if flips else picked
 
@@ -177,7 +179,7 @@ def scatter_elements(data: Any, indices: Any, updates: Any, *, axis: int = 0, re
     """Return `data` with values at indices along an axis put in, or added."""
     result, places = array(data).copy(), array(indices).astype(np.int64)
     places = np.where(places < 0, places + result.shape[axis], places)
-    index = list(np.indices(places.shape, sparse=True))
+    index: list[Any] = list(np.indices(places.shape, sparse=True))
     index[axis] = places
     _scatter(result, tuple(index), array(updates), reduction)
     return _typed(result, data)
@@ -260,7 +262,8 @@ def eye_like(data: Any, *, dtype: int | None = None, k: int = 0) -> Any:
     from .arithmetic import DTYPES
 
     kind = array(data).dtype if dtype is None else np.dtype(DTYPES[dtype])
-    made = np.eye(*data.shape, k=k, dtype=kind)
+    rows, columns = data.shape
+    made: np.ndarray = np.eye(rows, columns, k=k).astype(kind)
     return Tensor(made) if kind == np.float32 else made
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from ... import _C
 from ..._C import QParams, QTensor, qint8, quint8
 from ...ops import conv as convs
-
 from ...ops import quantized as library
 from ...tensor import Tensor
 from ..registry import operator
@@ -60,7 +59,9 @@ def quantize_linear(
     if name not in ("uint8", "int8"):
         raise ValueError(f"QuantizeLinear: expected 8-bit codes, got {name}")
     if block_size:
-        scales, zeros = (_blocks(array(v).astype(np.float32), x.shape, axis, block_size) for v in (y_scale, y_zero_point))
+        scales, zeros = (
+            _blocks(array(v).astype(np.float32), x.shape, axis, block_size) for v in (y_scale, y_zero_point)
+        )
         info = np.iinfo(name)
         return np.clip(np.rint(array(x) / scales) + zeros, info.min, info.max).astype(name)
     values = x if isinstance(x, Tensor) else Tensor(array(x))
@@ -72,7 +73,9 @@ def dequantize_linear(x: Any, x_scale: Any, x_zero_point: Any = None, *, axis: i
     """Return (code - zero point) · scale."""
     if block_size:
         scales = _blocks(array(x_scale).astype(np.float32), x.shape, axis, block_size)
-        zeros = 0 if x_zero_point is None else _blocks(array(x_zero_point).astype(np.float32), x.shape, axis, block_size)
+        zeros = (
+            0 if x_zero_point is None else _blocks(array(x_zero_point).astype(np.float32), x.shape, axis, block_size)
+        )
         return Tensor((array(x).astype(np.float32) - zeros) * scales)
     return as_qtensor("DequantizeLinear", x, x_scale, x_zero_point, axis).dequantize()
 
@@ -126,12 +129,16 @@ def conv_integer(
     stride, dilation, around = amounts(values.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
     values = np.pad(values, [(0, 0), (0, 0), *around])
     spec = convs.CONV[values.ndim - 2]
-    sums = spec.forward(values, weight, None, stride=stride, padding=(0,) * len(stride), dilation=dilation, groups=group)
+    sums = spec.forward(
+        values, weight, None, stride=stride, padding=(0,) * len(stride), dilation=dilation, groups=group
+    )
     return np.rint(sums).astype(np.int32)
 
 
 @operator("QLinearMatMul")
-def qlinear_matmul(a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any, y_zero: Any) -> Any:
+def qlinear_matmul(
+    a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any, y_zero: Any
+) -> Any:
     """Return the product of two quantized matrices as codes."""
     left = as_qtensor("QLinearMatMul", a, a_scale, a_zero)
     right = array(b)
@@ -158,8 +165,12 @@ def _signed(weight: QTensor) -> QTensor:
     q = weight.qparams
     codes = (weight.int_repr().astype(np.int16) - 128).astype(np.int8)
     zeros = np.asarray(q.zero_point).astype(np.int64) - 128
-    signed = QParams(q.scale if not q.is_per_channel else np.asarray(q.scale, np.float64),
-                     zeros if q.is_per_channel else int(zeros), qint8, q.axis)
+    signed = QParams(
+        q.scale if not q.is_per_channel else np.asarray(q.scale, np.float64),
+        zeros if q.is_per_channel else int(zeros),
+        qint8,
+        q.axis,
+    )
     return QTensor.from_numpy(codes, signed)
 
 
@@ -216,5 +227,3 @@ def qlinear_mul(a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero:
     """Return the product of quantized tensors as codes."""
     left, right = as_qtensor("QLinearMul", a, a_scale, a_zero), as_qtensor("QLinearMul", b, b_scale, b_zero)
     return library.mul(left, right, float(array(y_scale)), int(array(y_zero)))
-
-

@@ -1,11 +1,12 @@
 """LSTM, GRU and RNN: ONNX's weights as the parameters of octensor's layers.
 
-ONNX keeps gates in the order i, o, f, c (LSTM) and z, r, h (GRU), PyTorch and octensor i, f, c, o and r, z, h; ONNX keeps
-both biases in one array; its outputs carry the direction as an axis.
+ONNX keeps gates in the order i, o, f, c (LSTM) and z, r, h (GRU), PyTorch and octensor i, f, c, o and r, z, h; ONNX
+keeps both biases in one array; its outputs carry the direction as an axis.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,9 @@ def make_layer(kind: str, w: Any, r: Any, b: Any, attributes: dict[str, Any]) ->
         state[f"weight_ih{suffix}"], state[f"weight_hh{suffix}"] = ordered(weight[d]), ordered(recurrent[d])
         if b is not None:
             both = array(b)[d]
-            state[f"bias_ih{suffix}"], state[f"bias_hh{suffix}"] = ordered(both[: both.size // 2]), ordered(
-                both[both.size // 2 :]
+            state[f"bias_ih{suffix}"], state[f"bias_hh{suffix}"] = (
+                ordered(both[: both.size // 2]),
+                ordered(both[both.size // 2 :]),
             )
     layer.load_state_dict(state)
     layer.eval()
@@ -91,7 +93,17 @@ def states_of(last: Any, layout: int) -> Any:
 
 
 def _run(
-    kind: str, x: Any, w: Any, r: Any, b: Any, lengths: Any, h: Any, c: Any, p: Any, layout: int, attributes: dict[str, Any]
+    kind: str,
+    x: Any,
+    w: Any,
+    r: Any,
+    b: Any,
+    lengths: Any,
+    h: Any,
+    c: Any,
+    p: Any,
+    layout: int,
+    attributes: dict[str, Any],
 ) -> tuple[Any, ...]:
     """Run an operator: as a layer, or step by step."""
     steps = x.shape[1 if layout else 0]
@@ -109,10 +121,10 @@ def _run(
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, 0),
@@ -149,7 +161,9 @@ def step_by_step(
             if kind == "LSTM":
                 i, o, forget, new = np.split(given + state @ r[d].T + rb, 4, axis=1)
                 i = f[0](np.clip(i + peep[0] * cell, -limit, limit))
-                forget = 1 - i if attributes.get("input_forget") else f[0](np.clip(forget + peep[2] * cell, -limit, limit))
+                forget = (
+                    1 - i if attributes.get("input_forget") else f[0](np.clip(forget + peep[2] * cell, -limit, limit))
+                )
                 cell = forget * cell + i * f[1](np.clip(new, -limit, limit))
                 state = f[0](np.clip(o + peep[1] * cell, -limit, limit)) * f[2](cell)
             elif kind == "GRU":

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-
 from ...ops import elementwise, mathematics, moving, reduce, shape, unary
 from ...ops.moving import order
 from ...ops.softmax import log_softmax as log_softmax_op
@@ -82,9 +81,9 @@ def _along(op: Callable[..., Any], x: Any, axis: int | None, opset: int) -> Any:
     if opset >= 13:
         return op(x, -1 if axis is None else axis)
     first = (1 if axis is None else axis) % max(x.ndim, 1)
-    shape = tuple(x.shape)
-    rows = int(np.prod(shape[:first], dtype=np.int64))
-    return shape.reshape(op(shape.reshape(x, (rows, -1)), 1), shape)
+    sizes = tuple(x.shape)
+    rows = int(np.prod(sizes[:first], dtype=np.int64))
+    return shape.reshape(op(shape.reshape(x, (rows, -1)), 1), sizes)
 
 
 @operator("Softmax")
@@ -138,7 +137,9 @@ def cum_sum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
     """Return running sums along an axis, with or without the value itself, from either end."""
     along = int(array(axis).reshape(()))
     flipped = moving.flip(x, along) if reverse and is_float(x) else np.flip(array(x), along) if reverse else x
-    total = mathematics.cumsum(flipped, along) if is_float(x) else np.cumsum(array(flipped), along, dtype=array(x).dtype)
+    total = (
+        mathematics.cumsum(flipped, along) if is_float(x) else np.cumsum(array(flipped), along, dtype=array(x).dtype)
+    )
     if exclusive:
         total = elementwise.sub(total, flipped) if is_float(x) else total - array(flipped)
     return (moving.flip(total, along) if is_float(x) else np.flip(total, along)) if reverse else total

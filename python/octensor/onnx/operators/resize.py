@@ -30,7 +30,7 @@ def _coordinates(mode: str, old: int, new: int, scale: float, roi: tuple[float, 
     if mode == "pytorch_half_pixel":
         return (x + 0.5) / scale - 0.5 if new > 1 else x * 0
     if mode == "align_corners":
-        return x * (old - 1) / (old * scale - 1) if old * scale != 1 else x * 0
+        return np.asarray(x * (old - 1) / (old * scale - 1) if old * scale != 1 else x * 0)
     if mode == "asymmetric":
         return x / scale
     if mode == "tf_crop_and_resize":
@@ -45,9 +45,9 @@ def _rounded(at: np.ndarray, mode: str) -> np.ndarray:
     floor = np.floor(at)
     half = at - floor == 0.5
     if mode == "floor":
-        return floor
+        return np.asarray(floor)
     if mode == "ceil":
-        return np.ceil(at)
+        return np.asarray(np.ceil(at))
     if mode == "round_prefer_floor":
         return np.where(half, floor, np.floor(at + 0.5))
     if mode == "round_prefer_ceil":
@@ -68,7 +68,7 @@ def _matrix(at: np.ndarray, old: int, scale: float, options: dict[str, Any]) -> 
     mode = options["mode"]
     if mode == "nearest":
         picked = np.clip(_rounded(at, options["nearest_mode"]), 0, old - 1).astype(np.int64)
-        return (picked[:, None] == np.arange(old)).astype(np.float64)
+        return np.asarray(picked[:, None] == np.arange(old), np.float64)
     shrink = min(scale, 1.0) if options["antialias"] else 1.0
     reach = math.ceil((1 if mode == "linear" else 2) / shrink)
     first = np.floor(at).astype(np.int64) - reach + 1
@@ -162,7 +162,13 @@ def resize(
 
 
 def _by_interpolate(
-    data: Any, old: tuple[int, ...], new: tuple[int, ...], factors: list[float], mode: str, coordinates: str, nearest: str
+    data: Any,
+    old: tuple[int, ...],
+    new: tuple[int, ...],
+    factors: list[float],
+    mode: str,
+    coordinates: str,
+    nearest: str,
 ) -> Any:
     """Return the result where octensor's interpolate means the same; None elsewhere."""
     if len(old) not in _LINEAR or new[:2] != old[:2]:
@@ -170,7 +176,13 @@ def _by_interpolate(
     times = [n / o for n, o in zip(new[2:], old[2:], strict=True)]
     exact = factors[-len(times) :] == times
     repeats = coordinates == "asymmetric" or (coordinates == "half_pixel" and nearest == "round_prefer_floor")
-    if mode == "nearest" and exact and all(t == int(t) for t in times) and repeats and nearest in ("floor", "round_prefer_floor"):
+    if (
+        mode == "nearest"
+        and exact
+        and all(t == int(t) for t in times)
+        and repeats
+        and nearest in ("floor", "round_prefer_floor")
+    ):
         if coordinates == "asymmetric" and nearest != "floor":
             return None
         return resample.interpolate(data, size=new[2:], mode="nearest")

@@ -30,7 +30,10 @@ def ints(value: Any) -> tuple[int, ...]:
 
 def is_float(*values: Any) -> bool:
     """Whether one of the values goes through octensor's ops: a float32 tensor or array, or a QTensor."""
-    return any(isinstance(v, (Tensor, QTensor, np.ndarray)) and str(v.dtype) == "float32" or isinstance(v, QTensor) for v in values)
+    return any(
+        (isinstance(v, (Tensor, QTensor, np.ndarray)) and str(v.dtype) == "float32") or isinstance(v, QTensor)
+        for v in values
+    )
 
 
 def check_size(name: str, shape: Sequence[int]) -> tuple[int, ...]:
