@@ -240,34 +240,36 @@ per_channel_symmetric = qscheme.per_channel_symmetric
 per_channel_affine_float_qparams = qscheme.per_channel_affine_float_qparams
 
 # Loaded on first use, to keep `import octensor` short.
-_COMPILE = ("CompileError", "Program", "compile")
-_LAZY = ("ao", "backends", "fx", "nn", "optim", "quantization")
+_LAZY = ("ao", "backends", "fx", "io", "nn", "onnx", "optim", "quantization")
 # Functions whose home is a package that is loaded on first use.
-_FAKE_QUANTIZE = (
-    "fake_quantize_per_tensor_affine",
-    "fake_quantize_per_channel_affine",
-    "fake_quantize_per_tensor_affine_cachemask",
-    "fake_quantize_per_channel_affine_cachemask",
-    "_fake_quantize_learnable_per_tensor_affine",
-    "_fake_quantize_learnable_per_channel_affine",
-    "fused_moving_avg_obs_fake_quant",
-)
+_LAZY_FUNCTIONS = {
+    "io": ("load", "save"),
+    "program": ("CompileError", "Program", "compile"),
+    "quantization.fake_ops": (
+        "fake_quantize_per_tensor_affine",
+        "fake_quantize_per_channel_affine",
+        "fake_quantize_per_tensor_affine_cachemask",
+        "fake_quantize_per_channel_affine_cachemask",
+        "_fake_quantize_learnable_per_tensor_affine",
+        "_fake_quantize_learnable_per_channel_affine",
+        "fused_moving_avg_obs_fake_quant",
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f"{__name__}.{name}")
-    if name in _COMPILE:
-        return getattr(import_module(f"{__name__}.program"), name)
-    if name in _FAKE_QUANTIZE:
-        return getattr(import_module(f"{__name__}.quantization.fake_ops"), name)
+    for home, names in _LAZY_FUNCTIONS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
     if name == "__version__":  # looked up in the installed distribution: reading it takes longer than the rest
         return import_module("importlib.metadata").version("octensor")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_COMPILE})
+    return sorted({*globals(), *_LAZY, *(name for names in _LAZY_FUNCTIONS.values() for name in names)})
 
 
 def is_tensor(obj: Any) -> Any:

@@ -85,6 +85,9 @@ def qparams_of(node: Any, modules: GraphModule) -> _C.QParams | None:
     if is_quantize(node):
         scale, zero_point = (_number(argument, modules) for argument in node.args[1:3])
         return None if scale is None or zero_point is None else _C.QParams(scale, int(zero_point), node.args[3])
+    known = node.meta.get("qparams") if isinstance(node, Node) else None  # of a call with quantized operands
+    if isinstance(known, _C.QParams):
+        return known
     layer = layer_of(node, modules)
     slot = getattr(layer, "activation_post_process", None)
     return slot if isinstance(slot, _C.QParams) else None

@@ -1,0 +1,58 @@
+"""What operators receive: float tensors, which go through octensor's ops, and arrays of everything else.
+
+Integers and booleans (shapes, axes, indices, masks) are plain NumPy arrays; so are float64 and float16 numbers, which
+octensor's tensors do not have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._C import QTensor
+from ...tensor import Tensor
+
+MOST_VALUES = 1 << 30  # of one result that a few numbers of a file could ask for
+
+
+def array(value: Any) -> np.ndarray:
+    """Return the values of a tensor or array; of a QTensor the codes."""
+    return value.int_repr() if isinstance(value, QTensor) else np.asarray(value)
+
+
+def ints(value: Any) -> tuple[int, ...]:
+    """Return whole numbers, given as a tensor, an array or a sequence."""
+    return tuple(int(v) for v in array(value).reshape(-1))
+
+
+def is_float(*values: Any) -> bool:
+    """Whether one of the values goes through octensor's ops: a float32 tensor or array, or a QTensor."""
+    return any(
+        (isinstance(v, (Tensor, QTensor, np.ndarray)) and str(v.dtype) == "float32") or isinstance(v, QTensor)
+        for v in values
+    )
+
+
+def check_size(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape that a result may have.
+
+    Raises
+    ------
+    ValueError
+        If it has negative sizes, or more values than memory is for.
+    """
+    sizes = tuple(int(n) for n in shape)
+    if any(n < 0 for n in sizes) or math.prod(sizes) > MOST_VALUES:
+        raise ValueError(f"{name}: expected a result of at most {MOST_VALUES} values, got shape {sizes}")
+    return sizes
+
+
+def axes_of(value: Any, ndim: int) -> tuple[int, ...]:
+    """Return axes counted from the front."""
+    axes = ints(value)
+    if any(not -ndim <= a < ndim for a in axes):
+        raise ValueError(f"axes: expected axes of a tensor with {ndim}, got {axes}")
+    return tuple(a % ndim for a in axes)
