@@ -26,7 +26,7 @@ from typing import Any
 
 from ..nn.module import Module
 from ..ops.embedding import embedding_bag
-from ..ops.library import cells, low_bits, rows
+from ..ops.library import cells, rows
 from ..ops.moving import order
 from ..ops.reduce import _place, argmax, argmin
 from ..ops.spec import OPS
@@ -104,7 +104,7 @@ def public_functions() -> Iterator[FunctionType]:
 
 def whole_functions() -> Iterator[FunctionType]:
     """Yield the functions that a recorder takes as one step: they compute with arrays, not by ops."""
-    for module in (rows, cells, low_bits):
+    for module in (rows, cells):
         for name in module.__all__:
             function = getattr(module, name)
             if isinstance(function, FunctionType) and not re.search("pack|make_", name):
