@@ -142,6 +142,10 @@ def test_mistakes_are_named():
         qfx.convert_fx(model)
     with pytest.raises(ValueError, match=r"convert_fx: no calibration data reached first\.conv, "):
         qfx.convert_fx(qfx.prepare_fx(model, {"": A}))
+    # A function is named by its node, the module that calls it, and the line.
+    only_sums = qfx.prepare_fx(model, {"object_type": [(ot.add, A)]})
+    with pytest.raises(ValueError, match=r"reached .*\(.*add in first, .*test_fx_qconfig.py:\d+; .* in second"):
+        qfx.convert_fx(only_sums)
 
 
 @pytest.mark.rows(248, 249, 250, 251)

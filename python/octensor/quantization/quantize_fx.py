@@ -32,6 +32,7 @@ from octensor.quantization.fx.custom_config import (
     FuseCustomConfig,
     PrepareCustomConfig,
 )
+from octensor.quantization.fx.decide import agree
 from octensor.quantization.fx.fuse import (
     FuseHandler,
     fuse_graph,
@@ -50,7 +51,7 @@ from octensor.quantization.fx.handlers import (
     get_default_quant_patterns,
     register_quant_pattern,
 )
-from octensor.quantization.fx.prepare import Preparation, agree
+from octensor.quantization.fx.prepare import Preparation
 from octensor.quantization.fx.qconfig_mapping import (
     QConfigMapping,
     get_default_qat_qconfig_mapping,

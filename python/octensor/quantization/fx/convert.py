@@ -8,6 +8,7 @@ rules of `octensor.graph.rules`.
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from octensor.graph.graph_module import GraphModule
@@ -17,6 +18,7 @@ from octensor.nn.module import Module
 from octensor.quantization.convert import convert
 from octensor.quantization.dynamic import quantize_layer_dynamic_
 from octensor.quantization.fx.custom_config import ConvertCustomConfig
+from octensor.quantization.fx.decide import where
 from octensor.quantization.fx.graph_modules import ObservedGraphModule, Prepared, QuantizedGraphModule, as_class
 from octensor.quantization.fx.lower import Lowering
 from octensor.quantization.fx.tracing import preserve
@@ -76,7 +78,7 @@ def _quantize_weights(modules: Module) -> None:
             raise type(error)(f"convert_fx: {path}: {error}") from None
 
 
-def _convert_layers(modules: Module, replaced: dict[Any, Any], config: ConvertCustomConfig) -> None:
+def _convert_layers(modules: GraphModule, replaced: dict[Any, Any], config: ConvertCustomConfig) -> None:
     swaps = {k: v for k, v in replaced.items() if isinstance(k, type)}
     custom = config.quantized_classes()
     observed = get_observers(modules) or get_observers(modules, "weight_fake_quant")
@@ -91,7 +93,14 @@ def _convert_layers(modules: Module, replaced: dict[Any, Any], config: ConvertCu
             )
         except (ValueError, TypeError) as error:
             message = str(error).replace("convert: ", "convert_fx: ", 1)
-            raise type(error)(message) from None
+            raise type(error)(message + _places(message, modules)) from None
+
+
+def _places(message: str, modules: GraphModule) -> str:
+    """Say where in the user's code the layers were made that a message names and the user did not."""
+    made = [n for n in modules.graph.nodes if "call" in n.meta or n.meta.get("rule") == "stub"]
+    named = [where(n) for n in made if "line" in n.meta and re.search(rf"\b{re.escape(str(n.target))}\b", message)]
+    return f" ({'; '.join(named[:3])})" if named else ""
 
 
 def _replace_functions(modules: GraphModule, replaced: dict[Any, Any]) -> None:

@@ -35,10 +35,10 @@ from octensor.ops.elementwise import add, mul
 from octensor.ops.half import to_float16
 from octensor.ops.shape import cat
 from octensor.qtensor import dequantize, quantize_per_tensor
+from octensor.quantization.fx.decide import is_index, where
 from octensor.quantization.fx.handlers import ConvReluQuantizeHandler, FixedQParamsOpQuantizeHandler, is_tensor
 from octensor.quantization.fx.lifted import Functional, FunctionLayer
 from octensor.quantization.fx.packed_weight import PackedWeight
-from octensor.quantization.fx.prepare import is_index, where
 from octensor.quantization.mappings import get_default_float_to_quantized_operator_mappings, no_observer_set
 from octensor.tensor import Tensor
 

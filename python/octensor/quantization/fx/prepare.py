@@ -1,8 +1,7 @@
 """`prepare_fx`: which calls are quantized, and where a float tensor becomes quantized.
 
 1. The model is traced and fused.
-2. Every node gets its handler (`handlers`), its qconfig (`qconfig_mapping`) and from both its rule. What cannot be
-   quantized as the qconfig says keeps the rule "float".
+2. Every node gets its rule (`decide`). What cannot be quantized as its qconfig says has the rule "float".
 3. A call of a function of rule "given" is replaced by a layer (`lifted`).
 4. Layers of rule "given" get observers or fake quantizers into their own slots, by `prepare.add_observer_`.
 5. In the order of the graph: where a "given" node takes a tensor that is not quantized, a `QuantStub` is put before it.
@@ -13,111 +12,39 @@ What is decided is noted for `convert_fx` in ``node.meta["rule"]``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from octensor import _C
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import Match, called, find, function_of, layer_of, layered
-from octensor.nn.embedding import EmbeddingTable
+from octensor.graph.patterns import layer_of, layered
 from octensor.nn.module import Module
-from octensor.nn.observed import ObservedLayer
-from octensor.nn.projection import ProjectingLayer
-from octensor.nn.weighted import WeightedLayer
-from octensor.ops.shape import getitem
 from octensor.quantization.convert import swapped_for
-from octensor.quantization.fake_quantize import FakeQuantizeBase, is_activation_post_process
 from octensor.quantization.fx.custom_config import PrepareCustomConfig
+from octensor.quantization.fx.decide import (
+    Decision,
+    activation_dtype,
+    decide,
+    is_index,
+    quant_type_of,
+    takes_weights,
+    where,
+)
 from octensor.quantization.fx.graph_modules import Prepared
 from octensor.quantization.fx.handlers import (
-    BinaryOpQuantizeHandler,
     DropoutQuantizeHandler,
-    QuantizeHandler,
     get_default_output_activation_post_process_map,
     get_default_quant_patterns,
     is_tensor,
 )
-from octensor.quantization.fx.qconfig_mapping import GLOBAL, Found, QConfigMapping
-from octensor.quantization.mappings import get_default_dynamic_quant_module_mappings, no_observer_set
+from octensor.quantization.fx.qconfig_mapping import QConfigMapping
+from octensor.quantization.mappings import no_observer_set
 from octensor.quantization.prepare import add_observer_, propagate_qconfig_
 from octensor.quantization.qconfig import QConfig
-from octensor.quantization.quant_type import QuantType, get_quant_type
+from octensor.quantization.quant_type import QuantType
 from octensor.quantization.stubs import QuantStub
-
-
-class Decision(NamedTuple):
-    """What becomes of a node."""
-
-    rule: str
-    qconfig: QConfig | None
-    handler: QuantizeHandler | None
-
-
-def activation_dtype(qconfig: QConfig | None) -> Any:
-    """Return what a qconfig quantizes activations to: an integer dtype, float16, or None for float."""
-    if qconfig is None or _kind(qconfig) is QuantType.DYNAMIC:
-        return None
-    observer = qconfig.activation()
-    dtype = getattr(observer, "dtype", None)
-    integer = isinstance(dtype, _C.dtype) and is_activation_post_process(observer)
-    return dtype if integer or dtype is np.float16 else None
-
-
-def _kind(qconfig: QConfig | None) -> QuantType | None:
-    """Return what a qconfig asks for; None where its parts are for experiments."""
-    try:
-        return None if qconfig is None else get_quant_type(qconfig)
-    except ValueError:
-        return None
-
-
-def _takes_weights(kind: type | None, found: Found) -> bool:
-    """Whether an entry is for the weights of a layer alone, and fits a layer of this class.
-
-    Tables of embeddings want zero points that are floats, other weights do not. Layers that `quantize_dynamic` leaves
-    alone where nothing is said of them (convolutions) are meant only by an entry of their own.
-    """
-    if kind is None or found.qconfig is None or not (issubclass(kind, Module)):
-        return False
-    if not (issubclass(kind, (WeightedLayer, EmbeddingTable, ProjectingLayer))):
-        return False
-    weight, quant_type = found.qconfig.weight(), _kind(found.qconfig)
-    if quant_type is QuantType.QAT:
-        return issubclass(kind, WeightedLayer) and isinstance(weight, FakeQuantizeBase)
-    if quant_type not in (QuantType.DYNAMIC, QuantType.WEIGHT_ONLY):
-        return False
-    is_table = getattr(weight, "qscheme", None) is _C.qscheme.per_channel_affine_float_qparams
-    if issubclass(kind, EmbeddingTable) or is_table:
-        return issubclass(kind, EmbeddingTable) and is_table
-    return found.level > GLOBAL or kind in get_default_dynamic_quant_module_mappings()
-
-
-def _lifted_kind(handler: QuantizeHandler) -> type | None:
-    return getattr(handler, "kinds", {}).get(called(handler.match.first))
-
-
-def found_for(node: Node, mapping: QConfigMapping, modules: GraphModule) -> Found:
-    """Return the entry of the mapping that holds for a node."""
-    scope, kind = node.meta.get("scope", ("", None))
-    if node.op == "call_module":
-        return mapping.of_module(str(node.target), type(modules.get_submodule(str(node.target))))
-    if node.op in ("call_function", "call_method"):
-        function, own = called(node), kind if scope else None
-        found = mapping.of_call(function, scope, own)
-        spelled = mapping.of_call(node.target, scope, own)
-        return spelled if spelled.level > found.level else found
-    if node.op == "get_attr":
-        return mapping.of_module(str(node.target).rpartition(".")[0], type(modules))
-    return Found(mapping.global_qconfig, GLOBAL)
-
-
-def agree(match: Match, mapping: QConfigMapping, modules: GraphModule) -> bool:
-    """Whether no entry gives a later part of a match another qconfig than its first node has."""
-    first = found_for(match.first, mapping, modules)
-    others = [found_for(node, mapping, modules) for node in match.nodes[:-1]]
-    return all(other.level == GLOBAL or other.qconfig == first.qconfig for other in others)
 
 
 class Preparation:
@@ -140,14 +67,13 @@ class Preparation:
         self.mapping = mapping
         self.config = config
         self.custom = custom
-        self.decisions: dict[Node, Decision] = {}
+        table = layered(config.additional_quant_pattern, get_default_quant_patterns())
+        self.decisions = decide(modules, mapping, table, custom)
         self._stubs: dict[Node, list[tuple[Any, Node]]] = {}
         self._dtypes: dict[Node, Any] = {}
 
     def run(self) -> None:
         """Do all steps."""
-        self._mark_numbers()
-        self._match()
         self._swap_for_training()
         self._lift()
         self._fill_slots()
@@ -160,67 +86,6 @@ class Preparation:
             if self._dtypes[node] is np.float16:
                 node.meta["is_half"] = True
         self.modules.recompile()
-
-    # --- deciding ----------------------------------------------------------------------------------------------------
-    def _mark_numbers(self) -> None:
-        """Note which nodes have no tensor: sizes, and what is computed of them."""
-        for node in self.modules.graph.nodes:
-            if node.op in ("call_function", "call_method"):
-                inputs = node.all_input_nodes
-                of_numbers = bool(inputs) and all(n.meta.get("is_number") for n in inputs)
-                is_plain = getattr(node.target, "__module__", "") in ("_operator", "operator", "builtins", "math")
-                if (of_numbers and is_plain) or _reads_number(node):
-                    node.meta["is_number"] = True
-
-    def _match(self) -> None:
-        table = layered(self.config.additional_quant_pattern, get_default_quant_patterns())
-        handlers: dict[Match, QuantizeHandler] = {}
-
-        def accepts(match: Match, handler: type[QuantizeHandler]) -> bool:
-            if match.last.meta.get("is_number") or not agree(match, self.mapping, self.modules):
-                return False
-            made = handlers[match] = handler(match, self.modules)
-            return made.accepts() and (len(match.nodes) == 1 or self._decide(made).rule != "float")
-
-        for match, _ in find(self.modules, table, accepts):
-            self.decisions[match.last] = self._decide(handlers[match])
-            for node in match.nodes[1:]:
-                self.decisions[node] = Decision("inside", None, None)
-        for node in self.modules.graph.nodes:
-            if node not in self.decisions:
-                self.decisions[node] = self._unmatched(node)
-
-    def _unmatched(self, node: Node) -> Decision:
-        qconfig = found_for(node, self.mapping, self.modules).qconfig
-        layer = layer_of(node, self.modules)
-        if node.op in ("placeholder", "get_attr", "output"):
-            return Decision(node.op, qconfig, None)
-        if node.meta.get("is_number"):
-            return Decision("reads", None, None)
-        if isinstance(layer, Prepared):
-            return Decision("standalone", qconfig, None)
-        dtype = activation_dtype(qconfig)
-        if isinstance(layer, (*self.custom, *no_observer_set())):
-            return Decision("given" if isinstance(dtype, _C.dtype) else "float", qconfig, None)
-        if isinstance(layer, (WeightedLayer, ObservedLayer)) and isinstance(dtype, _C.dtype):
-            return Decision(layer.output_rule, qconfig, None)
-        return Decision("float", qconfig, None)
-
-    def _decide(self, handler: QuantizeHandler) -> Decision:
-        """Return the rule of a matched node under its qconfig."""
-        found = found_for(handler.match.first, self.mapping, self.modules)
-        qconfig = found.qconfig
-        rule, dtype = handler.rule, activation_dtype(qconfig)
-        if rule == "reads" or (rule == "same" and qconfig is not None):
-            return Decision(rule, qconfig, handler)
-        if dtype is np.float16 and handler.float16:
-            return Decision("half", qconfig, handler)
-        if not isinstance(dtype, _C.dtype) or not handler.int8:
-            kind = type(handler.layer) if handler.layer is not None else _lifted_kind(handler)
-            return Decision("weights" if _takes_weights(kind, found) else "float", qconfig, handler)
-        if isinstance(handler, BinaryOpQuantizeHandler) and handler.is_scalar:
-            return Decision("number", qconfig, handler)
-        return Decision(rule, qconfig, handler)
 
     # --- layers ------------------------------------------------------------------------------------------------------
     def _swap_for_training(self) -> None:
@@ -259,6 +124,7 @@ class Preparation:
         for old in handler.match.nodes:
             graph.erase_node(old)
             del self.decisions[old]
+        new.name = node.name  # which is free again
         self.decisions[new] = Decision(rule, qconfig, handler)
         return new
 
@@ -293,14 +159,14 @@ class Preparation:
                 self._observe(layer, node)
                 if handler is not None and handler.match.pattern in factories and rule == "given":
                     layer.activation_post_process = factories[handler.match.pattern]().train(layer.training)
-            elif rule == "weights" and not _is_filled(layer) and _kind(qconfig) is QuantType.QAT:
+            elif rule == "weights" and not _is_filled(layer) and quant_type_of(qconfig) is QuantType.QAT:
                 self._observe(layer, node)
 
     def _inside(self, layer: Module, path: str) -> None:
         """Give the parts of a layer that is not looked into their qconfigs, where only weights are quantized."""
         for name, part in layer.named_modules():
             found = self.mapping.of_module(f"{path}.{name}", type(part)) if name else None
-            if found is not None and _takes_weights(type(part), found):
+            if found is not None and takes_weights(type(part), found):
                 part.qconfig = found.qconfig
 
     def _observe(self, layer: Module, node: Node) -> None:
@@ -358,7 +224,8 @@ class Preparation:
         graph = self.modules.graph
         with graph.inserting_before(user):
             stub = graph.call_module(path, (value,))
-        stub.meta = {key: note for key, note in value.meta.items() if key in ("scope", "module", "line")}
+        notes = ("scope", "module") if value.op == "placeholder" else ("scope", "module", "line")
+        stub.meta = {key: note for key, note in value.meta.items() if key in notes}
         stub.meta["for"] = str(user.target) if user.op == "call_module" else user.name
         half = activation_dtype(qconfig) is np.float16
         self.decisions[stub] = Decision("stub", qconfig, None)
@@ -419,33 +286,3 @@ class Preparation:
 
 def _is_filled(layer: Module) -> bool:
     return any(layer._modules.get(slot) is not None for slot in layer.slots)
-
-
-def _reads_number(node: Node) -> bool:
-    """Whether a node gives a number or a size of a tensor."""
-    if node.target is getattr:
-        return node.args[1] in ("shape", "ndim", "dtype", "device", "is_quantized", "requires_grad")
-    return node.op == "call_method" and node.target in ("size", "dim", "numel", "nelement", "stride", "is_contiguous")
-
-
-_WITH_INDICES = {function_of(name) for name in ("sort", "topk", "max", "min")}
-
-
-def is_index(node: Node) -> bool:
-    """Whether a node takes the indices out of what sort, topk, max or min return."""
-    return (
-        called(node) is getitem
-        and len(node.args) == 2
-        and node.args[1] == 1
-        and isinstance(node.args[0], Node)
-        and called(node.args[0]) in _WITH_INDICES
-    )
-
-
-def where(node: Node) -> str:
-    """Say which node that is: its name, the module it is in, and the line of the user's code."""
-    scope = node.meta.get("module", "")
-    line = node.meta.get("line")
-    inside = f" in {scope}" if scope and node.op != "call_module" else ""
-    target = f" ({node.target})" if node.op == "call_module" and node.target != node.name else ""
-    return f"{node.name}{target}{inside}" + (f", {line}" if line else "")
