@@ -55,7 +55,7 @@ def test_users_follow_arguments() -> None:
 
 
 def test_replace_all_uses_with_asks_for_each_user() -> None:
-    graph, x, y, z = three()
+    graph, _x, y, z = three()
     with graph.inserting_after(y):
         new = graph.call_function(ot.neg, (y,))
     y.replace_all_uses_with(new, lambda user: user is not new)
@@ -98,7 +98,7 @@ def test_erasing_lint_and_dead_code() -> None:
     x.prepend(write)
     with pytest.raises(RuntimeError, match="uses relu before it runs"):
         graph.lint()
-    other, ox, *_ = three()
+    _other, ox, *_ = three()
     with pytest.raises(ValueError, match="another graph"):
         graph.call_function(ot.relu, (ox,))
 
@@ -212,7 +212,7 @@ def test_concrete_arguments_decide_branches() -> None:
     traced = fx.symbolic_trace(net, concrete_args={"alpha": 2, "scale": 1.5})
     assert [n.target for n in traced.graph.nodes if n.op == "placeholder"] == ["x"]
     assert same(traced(x), net(x, 1.5, alpha=2))
-    with pytest.raises(ValueError, match="concrete_args: expected names among .x, scale, alpha., got beta"):
+    with pytest.raises(ValueError, match=r"concrete_args: expected names among .x, scale, alpha., got beta"):
         fx.symbolic_trace(net, concrete_args={"beta": 1})
 
 
@@ -285,7 +285,7 @@ def branches(x: Any) -> Any:
 
 
 def loops(x: Any) -> Any:
-    return [part for part in x]  # HERE loops
+    return [part + 1 for part in x]  # HERE loops
 
 
 def counts(x: Any) -> Any:

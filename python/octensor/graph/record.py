@@ -127,7 +127,6 @@ def _run(
         finally:
             RECORDING.recorder = None
     recorder.output(result)
-    recorder.graph.eliminate_dead_code()
     return recorder
 
 

@@ -21,7 +21,7 @@ from .errors import TraceError, located, user_line
 from .graph import Graph
 from .immutable import map_aggregate
 from .meta import meta_of
-from .node import Node
+from .node import Node, map_arg
 from .tracer import is_packed, paths_of
 
 TENSORS = (Tensor, QTensor, np.ndarray)
@@ -139,9 +139,29 @@ class Recorder:
         self._know(value, node)
 
     def output(self, value: Any) -> None:
-        """End the graph with what the model returned."""
+        """End the graph with what the model returned; leave out what that does not need, and number the rest anew.
+
+        What a run does besides differs between runs: the first one fills caches.
+        """
         node = self.graph.output(map_aggregate(value, self._argument))
         node.meta["tensor"] = meta_of(value)
+        self.graph.eliminate_dead_code()
+        recorded, self.graph = self.graph, Graph()
+        values, self.values = self.values, {}
+        constants, self.constants = self.constants, set()
+        copies: dict[Node, Node] = {}
+        for node in recorded.nodes:
+            target, args, kwargs = (
+                node.target,
+                *(map_arg(part, copies.__getitem__) for part in (node.args, node.kwargs)),
+            )
+            if node.op == "get_attr" and target in constants:
+                target = f"_constant{len(self.constants)}"
+                self.constants.add(target)
+            if node.op in ("get_attr", "call_module"):
+                self.values[target] = values[node.target]
+            copies[node] = self.graph.create_node(node.op, target, args, kwargs)
+            copies[node].meta = node.meta
 
     def knows(self, value: Any) -> bool:
         """Whether a tensor is an input or a result."""
