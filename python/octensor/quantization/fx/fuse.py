@@ -17,7 +17,7 @@ from typing import Any
 from octensor import nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import Match, Pattern, called, find, layer_of, layered
+from octensor.graph.patterns import Match, Pattern, called, find, layer_of, layered, put_first
 from octensor.nn.batchnorm import BatchNormLayer
 from octensor.nn.module import Module
 from octensor.ops.activation import relu, relu6
@@ -99,7 +99,7 @@ def register_fusion_pattern(pattern: Pattern) -> Callable[[type[FuseHandler]], t
     """
 
     def register(handler: type[FuseHandler]) -> type[FuseHandler]:
-        _REGISTERED[pattern] = handler
+        put_first(_REGISTERED, pattern, handler)
         return handler
 
     return register
