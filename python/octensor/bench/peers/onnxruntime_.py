@@ -111,6 +111,7 @@ class OnnxRuntime:
         ort = self._ort
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # the process has other sessions
         if precise:
             options.add_session_config_entry("session.x64quantprecision", "1")
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
