@@ -249,7 +249,7 @@ ValueError
           "transposed",
           [](const QTensor& weight, Object bias, Object stride, Object padding, Object output_padding, Object dilation,
              int64_t groups) {
-            return std::make_unique<PackedConv>(PackedConv::transposed(
+            return std::make_shared<PackedConv>(PackedConv::transposed(
                 weight, float_vector("conv_transpose", "bias", bias), integers("conv_transpose: stride", stride),
                 integers("conv_transpose: padding", padding),
                 integers("conv_transpose: output_padding", output_padding),
