@@ -160,6 +160,7 @@ def test_quantized_models_run_in_integers(kind: Any) -> None:
     w_s = np.linspace(0.001, 0.004, 6, dtype=np.float32)
     model = _model(
         nodes,
+        opset=21,
         z=zero,
         w=weight,
         w_s=w_s,

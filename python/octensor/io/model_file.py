@@ -15,8 +15,8 @@ key             content
 =============== =======================================================================================
 
 An ``op`` is the name of an `OpSpec`, looked up in `OPS` and `EXACT` and nowhere else; names of the file never become
-names of Python. Everything is checked before the first array is used. What is saved is what `fx.record` gives, so that a file
-needs no model class; layouts of older versions stay readable.
+names of Python. Everything is checked before the first array is used. What is saved is what `fx.record` gives, so that
+a file needs no model class; layouts of older versions stay readable.
 """
 
 from __future__ import annotations
