@@ -6,8 +6,7 @@ namespace octensor {
 
 // The shape of an instruction set's GEMM tile, which fixes the layout of packed weights:
 //   packed[panel][group][column][g] = w[group * kGroup + g][panel * panel_columns + column]
-// padded with zeros to whole panels and whole groups; with `mixed` blocks, each block's groups are in the order
-// of GemmArgs.order (kernels/gemm_mixed.h).
+// padded with zeros to whole panels and whole groups.
 struct GemmTile {
   int rows, panel, group, lanes;
   int activation;     // bytes of a packed activation: 2, code minus zero point; 1, the code itself ...
@@ -48,6 +47,10 @@ struct GemmArgs {
   // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 4, and the
   // number of safe groups of every block.
   const uint16_t *order, *safe_groups;
+  // A single row of a mixed GEMM, packed by pack_row: in place of column_offset, its zero point and the sums of the
+  // columns' weights, readable for a whole vector from any panel on.
+  int32_t row_zero;
+  const int32_t* row_weight_sums;
   // Weight zero points: subtracts row_sums[i] * weight_zero[j]; both null when all are zero.
   const int32_t* row_sums;
   const int32_t* weight_zero;

@@ -6,7 +6,7 @@
 // may wrap on the way: the caller has proved that the true value fits in int32.
 //
 // Activations are int16 with their zero point subtracted, or bytes, as the instruction set wants them; where it has
-// a mixed product, sums come from kernels/gemm_mixed.h, else from here.
+// a mixed product, sums come from kernels/gemm_mixed.h and gemm_row.h, else from here.
 //
 // Bound: kernels/tile.h. With more than a few row tiles, weights that are multiplied as words are first widened in
 // blocks of a panel that stay in the L1 cache, which takes the widening out of the inner loop; with few rows they are
@@ -14,6 +14,7 @@
 #pragma once
 #include "kernels/args.h"
 #include "kernels/gemm_mixed.h"
+#include "kernels/gemm_row.h"
 #include "kernels/real_epilogue.h"
 #include "kernels/requantize.h"
 #include "kernels/rounding.h"
@@ -105,6 +106,13 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
 
 template <class S>
 void gemm(const GemmArgs& g) {
+  if constexpr (kMixed<S>)
+    if (g.rows == 1)
+      return gemm_row<S>(g, [&](int32_t* sums, int64_t j, int64_t columns) {
+        const int64_t step = g.codes ? S::kPanel : columns;
+        for (int64_t c = 0; c < columns; c += step)
+          gemm_epilogue<S>(g, sums + c, j + c, columns - c < step ? columns - c : step);
+      });
   for (int64_t j = 0; j < g.columns; j += S::kPanel) {
     const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
     if constexpr (kMixed<S>)

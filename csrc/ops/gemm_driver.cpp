@@ -86,6 +86,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   // Bytes whose signedness fits need no packing, unless rows would share too few cache sets or end within a group.
   const bool in_place = from.codes && m.groups == 1 && bytes && packer.is_signed == tile.signed_bytes &&
                         m.k % tile.group == 0 && (from.stride % 1024 || mixed || rows == 1);
+  const bool single = mixed && rows == 1;  // a kernel of its own
   // Bytes and words of a row; 21 lines more per tile keep long tiles off each other's cache sets.
   const int64_t mixed_row = k_groups * 12 + (k_groups >= 64 ? 336 : 0);
   const Blocking cut = choose_blocking(tile, m, rows, mixed ? std::max<int64_t>(mixed_row, 1) : row_bytes);
@@ -94,8 +95,8 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   const int64_t padded = round_up(m.columns, tile.panel);
   struct Offsets;  // shared by the tasks
   struct Rows;     // of a task
-  int32_t* offset = bytes ? scratch<Offsets, int32_t>(padded * m.groups) : nullptr;
-  for (int64_t g = 0; bytes && g < m.groups; ++g) {
+  int32_t* offset = bytes && !single ? scratch<Offsets, int32_t>(padded * m.groups) : nullptr;
+  for (int64_t g = 0; offset && g < m.groups; ++g) {
     for (int64_t c = 0; c < m.columns; ++c)
       offset[g * padded + c] = static_cast<int32_t>(static_cast<uint32_t>(-packer.packed_zero) *
                                                     static_cast<uint32_t>(m.weight_sums[g * m.columns + c]));
@@ -110,7 +111,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
     // Scratch: the sums of a panel, a sum per row, packed rows, interleaved rows.
     const int64_t sum_bytes = round_up(n * (tile.panel + 1) * sizeof(int32_t), 64);
     const int64_t packed_rows = in_place ? 0 : mixed ? std::min<int64_t>(n, tile.rows) : n;
-    uint8_t* memory = scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? n * mixed_row : 0));
+    uint8_t* memory = scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? n * mixed_row + 64 : 0));
     auto* sums = reinterpret_cast<int32_t*>(memory);
     int32_t* row_sums = sums + n * tile.panel;
     uint8_t *packed = memory + sum_bytes, *tiles = packed + packed_rows * row_bytes;
@@ -125,7 +126,10 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       }
       for (int64_t t = 0; m.asymmetric && t < some; ++t)
         row_sums[i + t] = row_sum(tile, a + t * stride, m.k, packer.packed_zero);
-      if (mixed) table.pack_tile(a, stride, some, k_groups, !panels->all_safe && some > 1, tiles + i * mixed_row);
+      if (single)
+        table.pack_row(a, k_groups, tiles);
+      else if (mixed)
+        table.pack_tile(a, stride, some, k_groups, !panels->all_safe, tiles + i * mixed_row);
     }
     GemmArgs args{.a = mixed      ? tiles
                        : in_place ? from.codes + r * from.stride
@@ -138,9 +142,11 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
                   .groups = k_groups,
                   .order = mixed ? panels->order.data() + panel * k_groups : nullptr,
                   .safe_groups = mixed ? panels->safe_groups.data() + panel * blocks : nullptr,
+                  .row_zero = packer.packed_zero,
+                  .row_weight_sums = m.weight_sums.data() + first,
                   .row_sums = m.asymmetric ? row_sums : nullptr,
                   .weight_zero = m.asymmetric ? m.zero_points.data() + first : nullptr,
-                  .column_offset = bytes ? offset + g * padded + j : nullptr,
+                  .column_offset = offset ? offset + g * padded + j : nullptr,
                   .requantize = {},
                   .codes = nullptr,
                   .sums = nullptr,
