@@ -1,6 +1,6 @@
 // GEMM: packed activations times packed int8 weights, exact in int32.
 //
-//   sum[i][j] = column_offset[j]  +  sum_k a[i][k] * w[k][j]  -  row_sums[i] * weight_zero[j]
+//   sum[i][j] = sum_k a[i][k] * w[k][j]  -  code_zero * weight_sums[j]  -  row_sums[i] * weight_zero[j]
 //
 // then one epilogue (kernels/args.h): int32 out, reals, or bias, multiplier, rounding and clamp to codes. The sums
 // may wrap on the way: the caller has proved that the true value fits in int32.
@@ -89,7 +89,8 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
   constexpr int kWidenRows = 3 * S::kRows;                           // from here on widening beforehand pays
   constexpr int kStep = S::kPanel * Operand::kGroup;                 // packed values per group of K
   const int8_t* panel = g.b + j * g.groups * Operand::kGroup;
-  const int32_t* offset = g.column_offset ? g.column_offset + j : nullptr;
+  int32_t offset[S::kPanel];
+  zero_offsets<S>(g, j, offset);
   if constexpr (kWide)
     if (g.rows >= kWidenRows) {
       alignas(64) int16_t widened[kBlock * kStep];
@@ -113,7 +114,9 @@ void gemm(const GemmArgs& g) {
         for (int64_t c = 0; c < columns; c += step)
           gemm_epilogue<S>(g, sums + c, j + c, columns - c < step ? columns - c : step);
       });
-  for (int64_t j = 0; j < g.columns; j += S::kPanel) {
+  const int64_t last = (g.columns - 1) / S::kPanel;
+  for (int64_t panel = 0; panel <= last; ++panel) {
+    const int64_t j = (g.backward ? last - panel : panel) * S::kPanel;
     const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
     if constexpr (kMixed<S>)
       columns > S::kLanes ? mixed_panel<S, 2>(g, j) : mixed_panel<S, 1>(g, j);

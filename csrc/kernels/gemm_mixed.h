@@ -147,6 +147,13 @@ void mixed_rows(const GemmArgs& g, const MixedBlock<Weight>& block, int64_t k, c
     });
 }
 
+// What the sums of panel columns [j, j + kPanel) begin with: activations still hold their zero point.
+template <class S>
+[[gnu::always_inline]] inline void zero_offsets(const GemmArgs& g, int64_t j, int32_t* offset) {
+  for (int c = 0; c < S::kPanel; c += S::kLanes)
+    S::store(offset + c, g.weight_sums ? S::mul(S::set(-g.code_zero), S::load(g.weight_sums + j + c)) : S::set(0));
+}
+
 // Sums of the panel of columns [j, j + kPanel) for all rows.
 template <class S, int V>
 void mixed_panel(const GemmArgs& g, int64_t j) {
@@ -155,13 +162,15 @@ void mixed_panel(const GemmArgs& g, int64_t j) {
   constexpr int kWidenRows = 3 * F::kRows;  // from here on widening beforehand pays
   const int64_t panel = j / S::kPanel, blocks = (g.groups + F::kBlock - 1) / F::kBlock;
   alignas(64) int16_t widened[F::kBlock * kStep];
+  int32_t offset[S::kPanel];
+  zero_offsets<S>(g, j, offset);
   for (int64_t k = 0; k == 0 || k < g.groups; k += F::kBlock) {  // once even for K = 0
     const int64_t groups = g.groups - k < F::kBlock ? g.groups - k : F::kBlock;
     const int64_t safe = g.groups ? g.safe_groups[panel * blocks + k / F::kBlock] : 0;
     const int8_t* b = g.b + (panel * g.groups + k) * kStep;
     const uint16_t* order = g.order + panel * g.groups + k;
     if (g.rows < kWidenRows) {
-      mixed_rows<S, V>(g, MixedBlock<int8_t>{b, b, order, safe, groups}, k, g.column_offset + j);
+      mixed_rows<S, V>(g, MixedBlock<int8_t>{b, b, order, safe, groups}, k, offset);
       continue;
     }
     int16_t* to = widened;
@@ -171,7 +180,7 @@ void mixed_panel(const GemmArgs& g, int64_t j) {
         S::Words::store(to, pairs.even);
         S::Words::store(to + 2 * S::kLanes, pairs.odd);
       }
-    mixed_rows<S, V>(g, MixedBlock<int16_t>{b, widened, order, safe, groups}, k, g.column_offset + j);
+    mixed_rows<S, V>(g, MixedBlock<int16_t>{b, widened, order, safe, groups}, k, offset);
   }
 }
 

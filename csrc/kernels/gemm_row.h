@@ -83,7 +83,7 @@ void row_sums(const GemmArgs& g, int64_t j, int32_t* sums) {
   int32_t negative;
   __builtin_memcpy(&negative, a + 8 * g.groups, sizeof negative);
   RowSums<S, V> tile;
-  tile.start(S::set(negative), S::set(128 - g.row_zero), g.row_weight_sums + j);
+  tile.start(S::set(negative), S::set(128 - g.code_zero), g.weight_sums + j);
   for (const uint8_t* end = a + 8 * g.groups; a != end; a += 8, b += S::kPanel * F::kGroup)
     tile.step(F::broadcast(a), F::broadcast(a + 4), b, panel);
   tile.save(sums);
@@ -94,9 +94,14 @@ template <class S, class Finish>
 [[gnu::always_inline]] inline void gemm_row(const GemmArgs& g, Finish finish) {
   constexpr int64_t kMost = 32 * S::kPanel;
   alignas(64) int32_t sums[kMost];
-  for (int64_t first = 0; first < g.columns; first += kMost) {
+  const int64_t last = g.columns - 1;
+  auto step = [&](int64_t i, int64_t end) { return g.backward ? end - i : i; };
+  for (int64_t i = 0; i <= last / kMost; ++i) {
+    const int64_t first = step(i, last / kMost) * kMost;
     const int64_t columns = g.columns - first < kMost ? g.columns - first : kMost;
-    for (int64_t j = 0; j < columns; j += 2 * S::kPanel) {
+    const int64_t last_pair = (columns - 1) / (2 * S::kPanel);
+    for (int64_t pair = 0; pair <= last_pair; ++pair) {
+      const int64_t j = step(pair, last_pair) * 2 * S::kPanel;
       const int64_t left = columns - j;
       left > S::kPanel   ? row_sums<S, 4>(g, first + j, sums + j)
       : left > S::kLanes ? row_sums<S, 2>(g, first + j, sums + j)
