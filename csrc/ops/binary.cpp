@@ -4,6 +4,7 @@
 
 #include "core/threads.h"
 #include "isa/dispatch.h"
+#include "ops/add_proof.h"
 #include "ops/checks.h"
 #include "ops/ops.h"
 
@@ -17,20 +18,22 @@ QTensor binary(const char* op, void (*KernelTable::*kernel)(const BinaryArgs&), 
   const QTensor x = a.expand(shape).to(layout), y = b.expand(shape).to(layout);
   const DTypeInfo& t = info(qparams->dtype());
   const int32_t z = qparams->zero_point();
-  const BinaryArgs all{.a = x.bytes(),
-                       .b = y.bytes(),
-                       .out = nullptr,
-                       .n = 0,
-                       .a_signed = is_signed8(a.dtype()),
-                       .b_signed = is_signed8(b.dtype()),
-                       .a_zero = a.qparams().zero_point(),
-                       .b_zero = b.qparams().zero_point(),
-                       .out_zero = z,
-                       .a_scale = a.qparams().scale(),
-                       .b_scale = b.qparams().scale(),
-                       .out_scale = out_scale,
-                       .lo = relu ? 0.0f : static_cast<float>(t.qmin - z),
-                       .hi = static_cast<float>(t.qmax - z)};
+  BinaryArgs all{.a = x.bytes(),
+                 .b = y.bytes(),
+                 .out = nullptr,
+                 .n = 0,
+                 .a_signed = is_signed8(a.dtype()),
+                 .b_signed = is_signed8(b.dtype()),
+                 .a_zero = a.qparams().zero_point(),
+                 .b_zero = b.qparams().zero_point(),
+                 .out_zero = z,
+                 .a_scale = a.qparams().scale(),
+                 .b_scale = b.qparams().scale(),
+                 .out_scale = out_scale,
+                 .lo = relu ? 0.0f : static_cast<float>(t.qmin - z),
+                 .hi = static_cast<float>(t.qmax - z),
+                 .multiply = false};
+  if (kernel == &KernelTable::add) all.multiply = add_by_product(kernel_table(), all, count(shape));
   QTensor out = QTensor::empty(shape, std::move(qparams), layout);
   const KernelTable& table = kernel_table();
   constexpr int64_t kChunk = 1 << 15;
