@@ -3,15 +3,13 @@
 // In a panel (2 * kLanes columns) a group of four K is *safe* when in each column the weights of either sign in
 // (k0, k1), and in (k2, k3), sum to at most 128: with activations of at most 255 every pair then stays in int16
 // and Mixed::dot is exact. The others are taken as two pairs of 16-bit words, (k0, k2) and (k1, k3), which
-// always are. Packing (ops/packed.cpp) puts the safe groups of each block of kBlock first and lists where in
-// the block each group's activations are, so that the tile has two loops without a branch.
+// always are. Packing (ops/packed.cpp) lists the groups of each block of kBlock, the safe ones first, so that the tile
+// has two loops without a branch; weights and activations both lie in K's own order.
 //
 // Activations come interleaved in tiles of kRows rows (pack_tile): [group][row][4] bytes, then the same values
 // as words [group][even, odd][row][2]. A last tile of R rows is interleaved by R.
 //
-// A single row is bound by the weights' bytes, and widening them costs more than the multiplications: there an
-// unsafe group is taken as a = 2 h + u with h <= 127 and u <= 1, whose pairs stay in int16 for all weights; the
-// pairs of u sum in int16 over a whole block, |sum| <= 2 * 128 * kBlock = 32,768, which only the negative end reaches.
+// A single row has a kernel of its own (kernels/gemm_row.h).
 //
 // Bound: either product takes two multiply instructions per row, vector and group, 16 multiply-adds each. A safe
 // group takes one addition beside them, the other two; on Zen 4 two multiplies issue per cycle, and 1.6 pairs of
@@ -87,9 +85,9 @@ struct MixedSums<S, 0, V> {
 // What the rows of tiles share: one block of one panel.
 template <class Weight>
 struct MixedBlock {
-  const int8_t* safe;     // the block's packed groups, the safe ones first
-  const Weight* unsafe;   // the others, widened or not
-  const uint16_t* order;  // 4 times each group's place in the block
+  const int8_t* bytes;    // the block's packed groups
+  const Weight* unsafe;   // the unsafe ones: widened, one after the other, or the same
+  const uint16_t* order;  // 4 times each group's place in the block, the safe ones first
   int64_t safe_groups, groups;
 };
 
@@ -103,11 +101,14 @@ template <class S, int R, int V, class Weight>
   MixedSums<S, R, V> tile;
   tile.start(initial, stride);
   const uint16_t* order = block.order;
-  const int8_t* b = block.safe;
-  for (const uint16_t* end = order + block.safe_groups; order != end; ++order, b += kStep)
+  for (const uint16_t* end = order + block.safe_groups; order != end; ++order) {
+    const int8_t* b = block.bytes + int64_t{*order} * (kStep / F::kGroup);
     tile.safe(a + int64_t{*order} * R, F::load(b), F::load(b + (V - 1) * kVector));
-  const Weight* u = block.unsafe;
-  for (const uint16_t* end = block.order + block.groups; order != end; ++order, u += kStep) {
+  }
+  const Weight* next = block.unsafe;
+  for (const uint16_t* end = block.order + block.groups; order != end; ++order, next += kStep) {
+    const Weight* u = next;
+    if constexpr (sizeof(Weight) == 1) u = block.unsafe + int64_t{*order} * (kStep / F::kGroup);
     const auto b0 = WordPairs<S>::of(u), b1 = WordPairs<S>::of(u + (V - 1) * kSecond / sizeof(Weight));
     const int16_t* w = words + int64_t{*order} * R;
     tile.exact(w, w + 2 * R, b0, b1);
@@ -115,40 +116,10 @@ template <class S, int R, int V, class Weight>
   tile.save(sums);
 }
 
-// The same for one row.
-template <class S, int V, class Weight>
-void mixed_row(const uint8_t* a, const MixedBlock<Weight>& block, const int32_t* initial, int32_t* sums) {
-  using F = typename S::Mixed;
-  using Words = typename S::Words;
-  constexpr int kVector = S::kLanes * F::kGroup, kSecond = (V - 1) * kVector;
-  MixedSums<S, 1, V> tile;
-  tile.start(initial, 0);
-  const uint16_t* order = block.order;
-  const int8_t* b = block.safe;
-  for (const uint16_t* end = order + block.safe_groups; order != end; ++order, b += 2 * kVector)
-    tile.safe(a + *order, F::load(b), F::load(b + kSecond));
-  const typename Words::Wide one = Words::set(1), two = Words::set(2);
-  typename Words::Wide units0 = Words::set(0), units1 = units0;
-  for (const uint16_t* end = block.order + block.groups; order != end; ++order, b += 2 * kVector) {
-    const typename F::Wide x = F::broadcast(a + *order), h = F::halves(x), u = F::units(x);
-    const typename F::Wide b0 = F::load(b), b1 = F::load(b + kSecond);
-    tile.c0 = Words::dot(tile.c0, F::pairs(h, b0), two);
-    units0 = Words::add(units0, F::pairs(u, b0));
-    if constexpr (V == 2) {
-      tile.c1 = Words::dot(tile.c1, F::pairs(h, b1), two);
-      units1 = Words::add(units1, F::pairs(u, b1));
-    }
-  }
-  tile.c0 = Words::dot(tile.c0, units0, one);
-  if constexpr (V == 2) tile.c1 = Words::dot(tile.c1, units1, one);
-  tile.save(sums);
-}
-
 template <class S, int V, class Weight, int R = S::Mixed::kRows - 1>
 void mixed_tile_of(int rows, const uint8_t* a, const int16_t* words, const MixedBlock<Weight>& block,
                    const int32_t* initial, int64_t stride, int32_t* sums) {
-  if constexpr (R == 1) return mixed_row<S, V>(a, block, initial, sums);
-  if constexpr (R > 1) {
+  if constexpr (R > 0) {
     if (rows < R) return mixed_tile_of<S, V, Weight, R - 1>(rows, a, words, block, initial, stride, sums);
     mixed_tile<S, R, V, Weight>(a, words, block, initial, stride, sums);
   }
@@ -176,6 +147,13 @@ void mixed_rows(const GemmArgs& g, const MixedBlock<Weight>& block, int64_t k, c
     });
 }
 
+// What the sums of panel columns [j, j + kPanel) begin with: activations still hold their zero point.
+template <class S>
+[[gnu::always_inline]] inline void zero_offsets(const GemmArgs& g, int64_t j, int32_t* offset) {
+  for (int c = 0; c < S::kPanel; c += S::kLanes)
+    S::store(offset + c, g.weight_sums ? S::mul(S::set(-g.code_zero), S::load(g.weight_sums + j + c)) : S::set(0));
+}
+
 // Sums of the panel of columns [j, j + kPanel) for all rows.
 template <class S, int V>
 void mixed_panel(const GemmArgs& g, int64_t j) {
@@ -184,21 +162,25 @@ void mixed_panel(const GemmArgs& g, int64_t j) {
   constexpr int kWidenRows = 3 * F::kRows;  // from here on widening beforehand pays
   const int64_t panel = j / S::kPanel, blocks = (g.groups + F::kBlock - 1) / F::kBlock;
   alignas(64) int16_t widened[F::kBlock * kStep];
+  int32_t offset[S::kPanel];
+  zero_offsets<S>(g, j, offset);
   for (int64_t k = 0; k == 0 || k < g.groups; k += F::kBlock) {  // once even for K = 0
     const int64_t groups = g.groups - k < F::kBlock ? g.groups - k : F::kBlock;
     const int64_t safe = g.groups ? g.safe_groups[panel * blocks + k / F::kBlock] : 0;
-    const int8_t *b = g.b + (panel * g.groups + k) * kStep, *unsafe = b + safe * kStep;
+    const int8_t* b = g.b + (panel * g.groups + k) * kStep;
     const uint16_t* order = g.order + panel * g.groups + k;
     if (g.rows < kWidenRows) {
-      mixed_rows<S, V>(g, MixedBlock<int8_t>{b, unsafe, order, safe, groups}, k, g.column_offset + j);
+      mixed_rows<S, V>(g, MixedBlock<int8_t>{b, b, order, safe, groups}, k, offset);
       continue;
     }
-    for (int64_t i = 0; i < (groups - safe) * kStep; i += kVector) {
-      const WordPairs<S> pairs = WordPairs<S>::of(unsafe + i);
-      S::Words::store(widened + i, pairs.even);
-      S::Words::store(widened + i + 2 * S::kLanes, pairs.odd);
-    }
-    mixed_rows<S, V>(g, MixedBlock<int16_t>{b, widened, order, safe, groups}, k, g.column_offset + j);
+    int16_t* to = widened;
+    for (const uint16_t* at = order + safe; at != order + groups; ++at)
+      for (int i = 0; i < kStep; i += kVector, to += kVector) {
+        const WordPairs<S> pairs = WordPairs<S>::of(b + int64_t{*at} * (kStep / F::kGroup) + i);
+        S::Words::store(to, pairs.even);
+        S::Words::store(to + 2 * S::kLanes, pairs.odd);
+      }
+    mixed_rows<S, V>(g, MixedBlock<int16_t>{b, widened, order, safe, groups}, k, offset);
   }
 }
 

@@ -57,6 +57,7 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
     m.weight_sums.push_back(plain);
     m.centred_sums.push_back(static_cast<int32_t>(plain - m.k * m.zero_points.back()));
   }
+  m.weight_sums.resize(out + kEpiloguePadding);
   return m;
 }
 
@@ -138,25 +139,20 @@ bool is_safe(const int8_t* group, int panel) {
   return true;
 }
 
-// Reorders the packed groups of K of all panels, block by block, the safe ones first.
+// Lists the groups of K of all panels, block by block, the safe ones first.
 void order_groups(const GemmTile& t, int64_t panels, int64_t k_groups, PackedPanels& p) {
   const int64_t step = int64_t{t.panel} * t.group;
-  std::vector<int8_t> block(t.mixed_block * step);
   p.order.reserve(panels * k_groups);
   p.all_safe = true;
   for (int64_t panel = 0; panel < panels; ++panel)
     for (int64_t k = 0; k < k_groups; k += t.mixed_block) {
       const int64_t n = std::min<int64_t>(t.mixed_block, k_groups - k);
-      auto* values = reinterpret_cast<int8_t*>(p.values.get()) + (panel * k_groups + k) * step;
-      std::copy_n(values, n * step, block.data());
-      int64_t at = 0;
+      const auto* values = reinterpret_cast<const int8_t*>(p.values.get()) + (panel * k_groups + k) * step;
+      const size_t begin = p.order.size();
       for (bool safe : {true, false}) {
-        for (int64_t q = 0; q < n; ++q) {
-          if (is_safe(block.data() + q * step, t.panel) != safe) continue;
-          std::copy_n(block.data() + q * step, step, values + at++ * step);
-          p.order.push_back(static_cast<uint16_t>(4 * q));
-        }
-        if (safe) p.safe_groups.push_back(static_cast<uint16_t>(at));
+        for (int64_t q = 0; q < n; ++q)
+          if (is_safe(values + q * step, t.panel) == safe) p.order.push_back(static_cast<uint16_t>(4 * q));
+        if (safe) p.safe_groups.push_back(static_cast<uint16_t>(p.order.size() - begin));
       }
       p.all_safe &= p.safe_groups.back() == n;
     }

@@ -153,9 +153,16 @@ struct Avx2 {
       out[2] = high_halves(g04, g15);
       out[3] = high_halves(g26, g37);
     }
-    // a = 2 * halves(a) + units(a), byte by byte.
-    static Wide halves(Wide a) { return _mm256_and_si256(_mm256_srli_epi16(a, 1), _mm256_set1_epi8(0x7F)); }
-    static Wide units(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(1)); }
+    // |a - 128|, and all bits where a < 128, byte by byte; weights with such bits flipped.
+    static Wide distances(Wide a) { return _mm256_abs_epi8(_mm256_xor_si256(a, _mm256_set1_epi8(-128))); }
+    static Wide below(Wide a) { return _mm256_cmpgt_epi8(a, _mm256_set1_epi8(-1)); }
+    static Wide flip(Wide b, Wide bits) { return _mm256_xor_si256(b, bits); }
+    // Four bytes of x, four of y, the next four of x ...
+    static void store_in_turns(uint8_t* p, Wide x, Wide y) {
+      const Wide low = _mm256_unpacklo_epi32(x, y), high = _mm256_unpackhi_epi32(x, y);
+      store(p, low_halves(low, high));
+      store(p + 32, high_halves(low, high));
+    }
     static Wide low_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x20); }
     static Wide high_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x31); }
     static void store(uint8_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
