@@ -276,6 +276,26 @@ def test_largest_products_do_not_saturate(k, names):
                         support.assert_same(_C.matmul_integer(a, b, za, zb), want, isa)
 
 
+@pytest.mark.parametrize("m", [2, 3, 4, 5, 7, 9])
+@pytest.mark.parametrize("load", [63, 64, 65])
+def test_sums_of_four_products_at_the_edge_of_int16(m, load):
+    """Weights of that load, where 4 * 64 is the most whose products are added in int16, and others among them."""
+    rng = np.random.default_rng(load)
+    for k in (4, 8, 12, 36, 511, 516, 1027):
+        w = rng.choice([load - 1, -load], (k, 17)).astype(np.int8)
+        for others in (0, 1, 8):  # large weights make some groups go alone
+            w[rng.permutation(k)[: others * k // 40], rng.integers(17)] = -128
+            for a in ([0], [255], [0, 1, 127, 128, 129, 255]):
+                x = rng.choice(a, (m, k)).astype(np.uint8)
+                want = (x.astype(np.int32) - 128) @ w.astype(np.int32)
+                assert_everywhere(lambda x=x, w=w: _C.matmul_integer(x, w, 128, 0), want)
+    w[:] = np.where(rng.random(w.shape) < 0.5, load - 1, -load)
+    for x in (np.where(w[:, 0] < 0, 0, 255), np.where(w[:, 0] < 0, 255, 0)):  # all products of a column of one sign
+        x = np.tile(x, (m, 1)).astype(np.uint8)
+        want = (x.astype(np.int32) - 128) @ w.astype(np.int32)
+        assert_everywhere(lambda x=x: _C.matmul_integer(x, w, 128, 0), want)
+
+
 @pytest.mark.parametrize("n", [1, 8, 9, 16, 17, 31, 33, 513, 1048])
 def test_one_row_of_the_largest_codes(n):
     rng = np.random.default_rng(n)

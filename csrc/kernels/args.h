@@ -44,9 +44,9 @@ struct GemmArgs {
   const int8_t* b;  // packed panels, first column first
   int64_t columns;  // valid columns from b's first panel on
   int64_t groups;   // k / kGroup, rounded up
-  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 4, and the
-  // number of safe groups of every block.
-  const uint16_t *order, *safe_groups;
+  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 8, and how many of
+  // every block are twins.
+  const uint16_t *order, *twins;
   // Where packed activations hold their zero point: that, and the sums of the columns' weights, readable for two whole
   // panels from any panel on. Else null.
   int32_t code_zero;

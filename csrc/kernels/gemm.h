@@ -91,7 +91,7 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
   constexpr int kStep = S::kPanel * Operand::kGroup;                 // packed values per group of K
   const int8_t* panel = g.b + j * g.groups * Operand::kGroup;
   int32_t offset[S::kPanel];
-  zero_offsets<S>(g, j, offset);
+  zero_offsets<S>(g, j, 0, offset);
   if constexpr (kWide)
     if (g.rows >= kWidenRows) {
       alignas(64) int16_t widened[kBlock * kStep];

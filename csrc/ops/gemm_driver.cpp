@@ -9,7 +9,7 @@
 namespace octensor {
 namespace {
 
-constexpr int64_t kBlockBytes = 512 * 1024;  // packed activations per block, of which a mixed tile reads half
+constexpr int64_t kBlockBytes = 512 * 1024;  // packed activations per block
 constexpr int64_t kMaxBlockRows = 96;
 
 }  // namespace
@@ -91,9 +91,9 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   // Bytes whose signedness fits need no packing, unless rows would share too few cache sets or end within a group.
   const bool in_place = from.codes && m.groups == 1 && bytes && packer.is_signed == tile.signed_bytes &&
                         m.k % tile.group == 0 && (from.stride % 1024 || mixed || rows == 1);
-  // Bytes and words of a row; 21 lines more per tile keep long tiles off each other's cache sets.
-  const int64_t mixed_row = k_groups * 12 + (k_groups >= 64 ? 336 : 0);
-  const Blocking cut = choose_blocking(tile, m, rows, mixed ? std::max<int64_t>(mixed_row, 1) : row_bytes);
+  // A row's activations and its sum; 21 lines more per tile keep long tiles off each other's cache sets.
+  const int64_t mixed_row = k_groups * 8 + 4 + (k_groups >= 64 ? 332 : 0);
+  const Blocking cut = choose_blocking(tile, m, rows, mixed ? mixed_row : row_bytes);
 
   struct Rows;  // of a task
   auto task = [&](int64_t index) {
@@ -104,7 +104,8 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
     // Scratch: the sums of a panel, a sum per row, packed rows, interleaved rows.
     const int64_t sum_bytes = round_up(n * (tile.panel + 1) * sizeof(int32_t), 64);
     const int64_t packed_rows = in_place ? 0 : mixed ? std::min<int64_t>(n, tile.rows) : n;
-    uint8_t* memory = scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? n * mixed_row + 64 : 0));
+    uint8_t* memory =
+        scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? round_up(n, tile.rows) * mixed_row : 0));
     auto* sums = reinterpret_cast<int32_t*>(memory);
     int32_t* row_sums = sums + n * tile.panel;
     uint8_t *packed = memory + sum_bytes, *tiles = packed + packed_rows * row_bytes;
@@ -122,7 +123,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       if (mixed && n == 1)  // has a kernel of its own
         table.pack_row(a, k_groups, tiles);
       else if (mixed)
-        table.pack_tile(a, stride, some, k_groups, !panels->all_safe, tiles + i * mixed_row);
+        table.pack_tile(a, stride, some, k_groups, tiles + i * mixed_row);
     }
     GemmArgs args{.a = mixed      ? tiles
                        : in_place ? from.codes + r * from.stride
@@ -134,7 +135,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
                   .columns = std::min(cut.panels * tile.panel, m.columns - j),
                   .groups = k_groups,
                   .order = mixed ? panels->order.data() + panel * k_groups : nullptr,
-                  .safe_groups = mixed ? panels->safe_groups.data() + panel * blocks : nullptr,
+                  .twins = mixed ? panels->twins.data() + panel * blocks : nullptr,
                   .code_zero = packer.packed_zero,
                   .weight_sums = bytes ? m.weight_sums.data() + first : nullptr,
                   .row_sums = m.asymmetric ? row_sums : nullptr,

@@ -40,8 +40,7 @@ struct PackedPanels {
   StoragePtr values;
   int64_t group_bytes;
   // Of the mixed GEMM: per group of the matrix and panel, the order of its groups of K and its blocks' safe ones.
-  std::vector<uint16_t> order, safe_groups;
-  bool all_safe;
+  std::vector<uint16_t> order, twins;
 };
 
 // Largest |code - zero point| that parameters allow.
