@@ -147,7 +147,7 @@ def reduce(site: Site, x: Value, dim: tuple[int, ...], keepdim: bool, mean: bool
 
 @row("sum")
 def total(site: Site, x: Value, *, dim: tuple[int, ...], keepdim: bool) -> Value:
-    """Sums over axes."""
+    """Add sums over axes."""
     if x.qparams is not None:
         raise Unsupported("programs have sums of floats alone: call .dequantize() before it")
     return reduce(site, x, dim, keepdim, mean=False)
