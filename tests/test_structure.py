@@ -149,7 +149,8 @@ def test_instruction_set_objects_give_one_table_and_need_next_to_nothing():
         table, floats = f"octensor::table_{isa}", f"octensor::floats_{isa}"
         assert public == [floats if is_float_unit(path) else table]
         needed = {name for _, name in symbols(path, "--undefined-only")}
-        assert needed <= (compilers if is_float_unit(path) else compilers | {floats}), isa
+        more = {"fmaf"} if isa == "scalar" else set()  # the C library's, where a set has no instruction for it
+        assert needed <= compilers | (more if is_float_unit(path) else {floats}), isa
 
 
 def test_every_instruction_set_of_the_build_is_listed():
