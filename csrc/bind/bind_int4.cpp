@@ -20,7 +20,7 @@ std::vector<T> values(const char* argument, const py::object& object, const Shap
   return {array.data(), array.data() + array.size()};
 }
 
-std::unique_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_features, int64_t group_size,
+std::shared_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_features, int64_t group_size,
                                        const py::object& scales, const py::object& zero_points,
                                        const py::object& bias) {
   check(in_features >= 0 && in_features < int64_t{1} << 40, "linear_int4: in_features: expected a size, got ",
@@ -31,7 +31,7 @@ std::unique_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_feat
   const py::array bytes = weight;
   check(bytes.ndim() == 2, "linear_int4: weight: expected shape [N, (K + 1) / 2], got ", bytes.ndim(), " dimensions");
   const int64_t n = bytes.shape(0), groups = (in_features + group_size - 1) / group_size;
-  return std::make_unique<PackedInt4Linear>(
+  return std::make_shared<PackedInt4Linear>(
       values<uint8_t>("weight", weight, {n, (in_features + 1) / 2}), n, in_features, group_size,
       values<float>("scales", scales, {n, groups}),
       zero_points.is_none() ? std::vector<int8_t>() : values<int8_t>("zero_points", zero_points, {n, groups}),
@@ -105,7 +105,7 @@ ValueError
   py::class_<PackedWeightOnly, std::shared_ptr<PackedWeightOnly>>(
       m, "PackedWeightOnly", "A linear layer's 8-bit weight [N, K] made ready for float activations.")
       .def(py::init([](const QTensor& weight, const py::object& bias) {
-             return std::make_unique<PackedWeightOnly>(weight, float_vector("linear_weight_only", "bias", bias));
+             return std::make_shared<PackedWeightOnly>(weight, float_vector("linear_weight_only", "bias", bias));
            }),
            py::arg("weight"), py::arg("bias"));
   constexpr const char* kText =
