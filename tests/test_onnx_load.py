@@ -275,6 +275,15 @@ def test_names_of_the_file_are_never_names_of_python(tmp_path: Path) -> None:
     assert not made.exists()
 
 
+@pytest.mark.parametrize("names", [("a.b", "a.b.c"), ("a.b.c", "a.b"), ("a.b", "a.b.weight.weight"), ("a", "a.b.c")])
+def test_a_name_that_leads_through_another_one_ends(names: Any) -> None:
+    nodes = [_node("Conv", ["x", f"{names[0]}.weight"], ["a"]), _node("Conv", ["a", f"{names[1]}.weight"])]
+    model = _model(nodes)
+    for name in names:
+        model.graph.initializer.append(numpy_helper.from_array(_floats(3, 3, 1, 1), f"{name}.weight"))
+    assert ot.onnx.load(model.SerializeToString())(_floats(1, 3, 2, 2)).shape == (1, 3, 2, 2)
+
+
 def test_external_data_stays_beside_the_model(tmp_path: Path) -> None:
     inside = tmp_path / "model"
     inside.mkdir()

@@ -75,6 +75,8 @@ class Importer:
         self.outer = outer
         self.graph = Graph()
         self.root: dict[str, Any] = {}
+        self.beginnings: set[str] = set()  # of the paths in `root`
+        self.numbers: Counter[str] = Counter()  # of names made from a path that was taken
         self.values: dict[str, Any] = {}  # GraphNode, or a constant: ndarray or QTensor
         self.known: dict[str, Known] = {}
         self.captured: list[str] = []
@@ -195,16 +197,19 @@ class Importer:
 
     def store(self, path: str, value: Any) -> str:
         """Keep an attribute or module under a path, or one like it that is free; return the path."""
-        chosen, number = path, 0
+        chosen = path
         while (chosen in self.root and self.root[chosen] is not value) or self.inside_another(chosen):
-            number += 1
-            chosen = f"{path}_{number}"
+            self.numbers[path] += 1  # without dots, so that no other path is the beginning of it
+            chosen = f"{path.replace('.', '_')}_{self.numbers[path]}"
         self.root[chosen] = value
+        parts = chosen.split(".")
+        self.beginnings.update(".".join(parts[:i]) for i in range(1, len(parts)))
         return chosen
 
     def inside_another(self, path: str) -> bool:
         """Whether a path leads through, or is the beginning of, another one."""
-        return any(p.startswith(path + ".") or path.startswith(p + ".") for p in self.root)
+        parts = path.split(".")
+        return path in self.beginnings or any(".".join(parts[:i]) in self.root for i in range(1, len(parts)))
 
     # --- nodes -------------------------------------------------------------------------------------------------------
     def add(self, node: Node) -> None:

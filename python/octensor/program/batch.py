@@ -7,6 +7,7 @@ differs binds the program to the example's batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from .._C import QTensor
 from ..graph.graph_module import GraphModule
 from ..graph.node import Node
 from ..graph.record import record
+from ..nn.module import Module
 from ..tensor import Tensor
 from .ir import BatchSize
 
@@ -34,8 +36,17 @@ def one_more(value: Any, axis: int, batch: int) -> Any:
     return Tensor(longer) if isinstance(value, Tensor) else longer
 
 
-def generalize(first: GraphModule, model: Any, inputs: tuple[Any, ...], axis: int, batch: int) -> dict[Node, Any]:
+def generalize(
+    first: GraphModule,
+    model: Any,
+    inputs: tuple[Any, ...],
+    axis: int,
+    batch: int,
+    leaves: Sequence[type[Module]] = (),
+) -> dict[Node, Any]:
     """Return, for nodes of `first`, what differs with the batch: their (args, kwargs), or (value, sizes) of a constant.
+
+    `leaves` are those that `first` was recorded with.
 
     Raises
     ------
@@ -43,7 +54,7 @@ def generalize(first: GraphModule, model: Any, inputs: tuple[Any, ...], axis: in
         If the graph of another batch is another one.
     """
     try:
-        second = record(model, tuple(one_more(x, axis, batch) for x in inputs), check=False)
+        second = record(model, tuple(one_more(x, axis, batch) for x in inputs), leaves=leaves, check=False)
     except Exception as error:
         raise BoundToBatch(f"the model does not run with another batch: {error}") from error
     nodes, others = list(first.graph.nodes), list(second.graph.nodes)
