@@ -633,7 +633,6 @@ HARMLESS = {
     *("Identity", "DeQuantStub", "DeQuantize", "is_activation_post_process", "ObserverFactory", "Optimizer"),
     *("LayerError", "LayerReport", "Report", "QuantType", "CellParams", "PackedLinearFp16", "PackedRows"),
     *("disable_fake_quant", "disable_observer", "enable_fake_quant", "enable_observer", "no_observer_set"),
-    *("CompileError", "Program"),  # compile makes them
     *("freeze_bn_stats", "update_bn_stats", "FakeQuantizeBase", "QTensor", "dtype", "qscheme"),
 }
 PACKAGES = [

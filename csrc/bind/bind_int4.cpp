@@ -38,6 +38,15 @@ std::shared_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_feat
       float_vector("linear_int4", "bias", bias));
 }
 
+// Values as an array of their own; None where there are none to have.
+template <class T>
+py::object array_of(const std::vector<T>& held, const Shape& shape, bool optional) {
+  if (optional && held.empty()) return py::none();
+  py::array_t<T> out(shape);
+  std::copy(held.begin(), held.end(), out.mutable_data());
+  return out;
+}
+
 // A float32 result [..., N] of input [..., K], computed by `run(view, out)`.
 template <class Packed, class F>
 py::array on_floats(const char* op, const py::array& x, const Packed& packed, F run) {
@@ -91,7 +100,24 @@ zero_points : ndarray of int8, shape [N, groups], optional
 bias : ndarray of float32, shape [N], optional)")
       .def_property_readonly("in_features", &PackedInt4Linear::in_features, "K.")
       .def_property_readonly("out_features", &PackedInt4Linear::out_features, "N.")
-      .def_property_readonly("group_size", &PackedInt4Linear::group_size, "How many K share a scale.");
+      .def_property_readonly("group_size", &PackedInt4Linear::group_size, "How many K share a scale.")
+      .def_property_readonly(
+          "weight",
+          [](const PackedInt4Linear& p) {
+            return array_of(p.nibbles(), {p.out_features(), (p.in_features() + 1) / 2}, false);
+          },
+          "A copy of the codes, two to a byte.")
+      .def_property_readonly(
+          "scales",
+          [](const PackedInt4Linear& p) { return array_of(p.scales(), {p.out_features(), p.groups()}, false); },
+          "A copy of the scales [N, groups].")
+      .def_property_readonly(
+          "zero_points",
+          [](const PackedInt4Linear& p) { return array_of(p.zero_points(), {p.out_features(), p.groups()}, true); },
+          "A copy of the zero points [N, groups], or None.")
+      .def_property_readonly(
+          "bias", [](const PackedInt4Linear& p) { return array_of(p.bias(), {p.out_features()}, true); },
+          "A copy of the float32 bias, or None.");
   m.def("linear_int4", &linear_int4, py::arg("input"), py::arg("packed"), py::arg("relu") = false,
         R"(A linear layer with 4-bit weights on float32 input, each row of which is quantized to 8 bits on the fly.
 
@@ -107,7 +133,12 @@ ValueError
       .def(py::init([](const QTensor& weight, const py::object& bias) {
              return std::make_shared<PackedWeightOnly>(weight, float_vector("linear_weight_only", "bias", bias));
            }),
-           py::arg("weight"), py::arg("bias"));
+           py::arg("weight"), py::arg("bias"))
+      .def_property_readonly(
+          "weight", [](const PackedWeightOnly& p) { return p.weight(); }, "The quantized weight.")
+      .def_property_readonly(
+          "bias", [](const PackedWeightOnly& p) { return array_of(p.bias(), {p.out_features()}, true); },
+          "A copy of the float32 bias, or None.");
   constexpr const char* kText =
       "A linear layer on float32 input with the real values of its quantized weight, summed in one order of operations "
       "(docs/numerics.md).";
