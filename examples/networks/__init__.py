@@ -12,12 +12,14 @@ from .efficientnet_lite import EfficientNetLite, efficientnet_lite0
 from .lstm_tagger import LSTMTagger
 from .mobilenet_v2 import MobileNetV2, mobilenet_v2
 from .resnet import ResNet, resnet18, resnet50
+from .rnet import RNet
 
 __all__ = [
     "BertEncoder",
     "EfficientNetLite",
     "LSTMTagger",
     "MobileNetV2",
+    "RNet",
     "ResNet",
     "bert_base",
     "efficientnet_lite0",
