@@ -17,7 +17,7 @@ from octensor.bench.networks import architecture
 from octensor.nn import Module
 
 
-def export(file: str, name: str, model: Module, example: np.ndarray, path: Path) -> None:
+def export(file: str, name: str, model: Module, example: np.ndarray, path: Path, open_axes: int = 1) -> None:
     """Write a float model of ``examples/networks`` as ONNX: PyTorch exports the same source with the same weights.
 
     Parameters
@@ -27,9 +27,11 @@ def export(file: str, name: str, model: Module, example: np.ndarray, path: Path)
     model : Module
         octensor's, whose weights are taken.
     example : ndarray
-        An input; its first axis is left open.
+        An input.
     path : Path
         The file to write.
+    open_axes : int
+        How many of the input's first axes have any size.
     """
     import torch
 
@@ -46,7 +48,7 @@ def export(file: str, name: str, model: Module, example: np.ndarray, path: Path)
             opset_version=17,
             input_names=["x"],
             output_names=["y"],
-            dynamic_axes={"x": {0: "n"}, "y": {0: "n"}},
+            dynamic_axes={"x": {axis: f"n{axis}" for axis in range(open_axes)}, "y": {0: "n0"}},
         )
 
 
@@ -76,6 +78,15 @@ def quantize(source: Path, target: Path, calibration: Iterable[np.ndarray], **se
     )
 
 
+def quantize_dynamic(source: Path, target: Path, operators: list[str] | None = None) -> None:
+    """Quantize dynamically: int8 weights with a scale per output; all operators that it knows, or those named."""
+    import onnxruntime.quantization as tools
+
+    prepared = target.with_suffix(".prepared.onnx")
+    tools.shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    tools.quantize_dynamic(str(prepared), str(target), operators, per_channel=True, weight_type=tools.QuantType.QInt8)
+
+
 class Session:
     """A model that runs in ONNX Runtime; called like octensor's.
 
@@ -98,7 +109,11 @@ class Session:
         self.names = [value.name for value in self.session.get_inputs()]
 
     def __call__(self, *values: object) -> np.ndarray:
-        return self.session.run(None, dict(zip(self.names, map(np.asarray, values), strict=True)))[0]
+        return self.all(*values)[0]
+
+    def all(self, *values: object) -> list[np.ndarray]:
+        """Return every output."""
+        return list(self.session.run(None, dict(zip(self.names, map(np.asarray, values), strict=True))))
 
 
 def available() -> bool:
