@@ -8,6 +8,7 @@ torchvision, timm and transformers gave them, so that their state dicts load by 
 from __future__ import annotations
 
 from .bert import BertEncoder, SentenceEncoder, bert_base
+from .depthwise_cnn import DepthwiseCNN
 from .efficientnet_lite import EfficientNetLite, efficientnet_lite0
 from .lstm_tagger import LSTMTagger
 from .mobilenet_v2 import MobileNetV2, mobilenet_v2
@@ -16,6 +17,7 @@ from .rnet import RNet
 
 __all__ = [
     "BertEncoder",
+    "DepthwiseCNN",
     "EfficientNetLite",
     "LSTMTagger",
     "MobileNetV2",

@@ -17,6 +17,11 @@ from octensor.bench.networks import architecture
 from octensor.nn import Module
 
 
+def torch_model(file: str, name: str):
+    """Make PyTorch's network from the source of an architecture of ``examples/networks``."""
+    return getattr(architecture(file, "torch"), name)()
+
+
 def export(file: str, name: str, model: Module, example: np.ndarray, path: Path, open_axes: int = 1) -> None:
     """Write a float model of ``examples/networks`` as ONNX: PyTorch exports the same source with the same weights.
 
@@ -35,7 +40,7 @@ def export(file: str, name: str, model: Module, example: np.ndarray, path: Path,
     """
     import torch
 
-    twin = getattr(architecture(file, "torch"), name)()
+    twin = torch_model(file, name)
     state = {key: torch.from_numpy(np.array(value)) for key, value in model.state_dict().items()}
     twin.load_state_dict(state, strict=False)
     with warnings.catch_warnings():
