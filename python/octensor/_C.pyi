@@ -518,6 +518,10 @@ class PackedInt4Linear:
         bias : ndarray of float32, shape [N], optional"""
 
     @property
+    def bias(self) -> typing.Any:
+        """A copy of the float32 bias, or None."""
+
+    @property
     def group_size(self) -> _int:
         """How many K share a scale."""
 
@@ -529,10 +533,29 @@ class PackedInt4Linear:
     def out_features(self) -> _int:
         """N."""
 
+    @property
+    def scales(self) -> typing.Any:
+        """A copy of the scales [N, groups]."""
+
+    @property
+    def weight(self) -> typing.Any:
+        """A copy of the codes, two to a byte."""
+
+    @property
+    def zero_points(self) -> typing.Any:
+        """A copy of the zero points [N, groups], or None."""
+
 class PackedWeightOnly:
     """A linear layer's 8-bit weight [N, K] made ready for float activations."""
 
     def __init__(self, weight: QTensor, bias: typing.Any) -> None: ...
+    @property
+    def bias(self) -> typing.Any:
+        """A copy of the float32 bias, or None."""
+
+    @property
+    def weight(self) -> QTensor:
+        """The quantized weight."""
 
 class PackedFloat:
     """A float32 weight [N, K] made ready for the kernels."""
