@@ -142,7 +142,7 @@ def test_every_set_uses_its_own_instructions_and_no_others():
 
 
 def test_instruction_set_objects_give_one_table_and_need_next_to_nothing():
-    """Only a table leaves an object; nothing enters but what the compiler itself may call, and the set's float table."""
+    """Only a table leaves an object; nothing enters but the set's float table and what the compiler may call."""
     compilers = {"memcpy", "memset", "memmove"}
     for isa, path in isa_objects():
         public = [name for kind, name in symbols(path, "--defined-only", "--extern-only") if kind not in "VWu"]

@@ -8,7 +8,6 @@ import collections.abc
 import enum
 import typing
 
-import np.typing
 import numpy as np
 
 from octensor.tensor import Tensor
@@ -794,7 +793,7 @@ class Program:
         self,
         inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         path: str,
-        table: typing.Annotated[np.typing.ArrayLike, np.uint8],
+        table: typing.Annotated[typing.Any, np.uint8],
         qparams: QParams,
     ) -> _int: ...
     def max_pool(
