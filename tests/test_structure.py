@@ -194,7 +194,7 @@ RANKS = [
     {"bench.ceilings"},
     {"graph", "fx", "program", "quantization.fx", "quantization.quantize_fx", "quantization._numeric_suite_fx"},
     {"io", "onnx", "torch"},
-    {"", "bench", "cli", "__main__"},  # octensor/__init__.py gathers everything
+    {"", "bench", "cli", "commands", "__main__"},  # octensor/__init__.py gathers everything
 ]
 
 
