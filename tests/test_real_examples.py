@@ -1,4 +1,4 @@
-"""What the examples on real networks rest on, without their packages: the architectures convert, the measures are right."""
+"""What the examples on real networks rest on, without their packages: architectures convert, measures are right."""
 
 from __future__ import annotations
 
