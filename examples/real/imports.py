@@ -1,4 +1,4 @@
-"""ONNX files from packages: whether octensor loads them, and computes what ONNX Runtime computes.
+"""ONNX files from packages: whether octensor loads them and computes what ONNX Runtime computes.
 
 Float networks and one that was published in int8. Inputs are random: this is about import, not about quality.
 """
