@@ -24,7 +24,14 @@ from ..graph.meta import TensorMeta
 from ..graph.node import Node as GraphNode
 from ..graph.rules import simplify
 from ..graph.rules.drop import merge_duplicates
-from ..graph.rules.integer import integer_calls, integer_layers, pool_codes, split_dequantize
+from ..graph.rules.integer import (
+    integer_calls,
+    integer_layers,
+    integer_tables,
+    mean_codes,
+    pool_codes,
+    split_dequantize,
+)
 from ..ops import activation, elementwise, matmul
 from ..tensor import Tensor
 from . import operators  # noqa: F401  (fills the table)
@@ -35,6 +42,8 @@ from .registry import OPERATORS, Operator
 from .types import Known, infer
 
 MOST_NAME = 100
+# How names of weights end, and what tools add to them that write them quantized.
+_WEIGHT = r"[._]?(weight|kernel|W)([._](real|t|dequantized|DequantizeLinear_Output))*$"
 MOST_LITERAL = 64  # whole numbers that are written into the graph instead of stored
 # Float operators that are octensor's functions as they are, given float32 inputs and no attributes.
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -289,7 +298,7 @@ class Importer:
 
     def module(self, node: Node, weight: str, layer: nn.Module, *arguments: Any) -> GraphNode:
         """Add a call of a layer; it is named after its weight, or after the node."""
-        stem = re.sub(r"[._]?(weight|kernel|W)$", "", weight)
+        stem = re.sub(_WEIGHT, "", weight)
         path = self.store(_path(stem if "." in stem or stem else node.name), layer.eval())
         placed = tuple(self.argument(a, node.name) for a in arguments)
         result = self.graph.call_module(path, placed)
@@ -339,6 +348,8 @@ def to_integers(module: GraphModule, grids: Mapping[str, QParams]) -> None:
     split_dequantize(module)
     while integer_layers(module, grids) + integer_calls(module) + pool_codes(module):
         split_dequantize(module)
+    while integer_tables(module) + mean_codes(module):  # behind the layers, which take a ReLU in
+        pass
     simplify(module)
 
 
