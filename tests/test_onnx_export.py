@@ -298,3 +298,13 @@ def test_rows_are_of_ops_that_there_are() -> None:
     from octensor.ops.exact import EXACT
 
     assert set(ROWS) <= set(OPS) | set(EXACT)
+
+
+def test_dynamic_layers_come_back_as_layers() -> None:
+    net = nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 4, bias=False)).eval()
+    model = tq.quantize_dynamic(net)
+    x = ot.Tensor(_floats(3, 12))
+    loaded = ot.onnx.load(ot.onnx.export(model, None, x))
+    assert [m.stage for m in loaded.modules() if isinstance(m, nn.Linear)] == ["dynamic", "dynamic"]
+    assert [n.op for n in loaded.graph.nodes].count("call_function") <= 2
+    np.testing.assert_array_equal(loaded(x), model(x))

@@ -35,6 +35,7 @@ from ..graph.rules.integer import (
 from ..ops import activation, elementwise, matmul
 from ..tensor import Tensor
 from . import operators  # noqa: F401  (fills the table)
+from .dynamic_layers import dynamic_layers
 from .makers import MAKERS, item
 from .model import GraphRecord, Node
 from .operators.quantized import as_qtensor
@@ -111,6 +112,7 @@ class Importer:
         results = [self.argument(self.value(o.name), o.name) for o in record.outputs]
         self.graph.output(results[0] if len(results) == 1 else tuple(results))
         self.graph.eliminate_dead_code()
+        dynamic_layers(self, item)
         used = {n.target for n in self.graph.nodes if n.op in ("get_attr", "call_module")}
         module = GraphModule(
             {k: v for k, v in self.root.items() if k in used}, self.graph, record.name or "GraphModule"
@@ -214,6 +216,11 @@ class Importer:
         parts = chosen.split(".")
         self.beginnings.update(".".join(parts[:i]) for i in range(1, len(parts)))
         return chosen
+
+    def forget(self, path: str) -> None:
+        """Let go of an attribute, so that its path is free."""
+        del self.root[path]
+        self.beginnings = {".".join(p.split(".")[:i]) for p in self.root for i in range(1, p.count(".") + 1)}
 
     def inside_another(self, path: str) -> bool:
         """Whether a path leads through, or is the beginning of, another one."""
