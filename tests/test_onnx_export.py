@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,10 @@ def test_dynamic_layers_come_back_as_layers() -> None:
     assert [m.stage for m in loaded.modules() if isinstance(m, nn.Linear)] == ["dynamic", "dynamic"]
     assert [n.op for n in loaded.graph.nodes].count("call_function") <= 2
     np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def test_the_page_lists_what_is_read_and_written() -> None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+    import onnx_operators
+
+    assert onnx_operators.PAGE.read_text(encoding="utf-8") == onnx_operators.page(), "python scripts/onnx_operators.py"

@@ -47,7 +47,7 @@ MOST_NAME = 100
 _WEIGHT = r"[._]?(weight|kernel|W)([._](real|t|dequantized|DequantizeLinear_Output))*$"
 MOST_LITERAL = 64  # whole numbers that are written into the graph instead of stored
 # Float operators that are octensor's functions as they are, given float32 inputs and no attributes.
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Add": elementwise.add,
     "Sub": elementwise.sub,
     "Mul": elementwise.mul,
@@ -278,7 +278,7 @@ class Importer:
     def call(self, operator: Operator, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         """Add a call of an operator's function, or of octensor's own."""
         function = operator.function
-        own = _FUNCTIONS.get(node.operator)
+        own = FUNCTIONS.get(node.operator)
         if own is not None and all(self.known_of(n).dtype == "float32" for n in node.inputs if n):
             function = own
         placed = [self.argument(a, n) for a, n in zip(arguments, [*node.inputs, *[node.name] * 8], strict=False)]

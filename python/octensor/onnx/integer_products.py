@@ -50,7 +50,7 @@ def _matrix(a: np.ndarray, b: np.ndarray, a_zeros: np.ndarray, b_zeros: np.ndarr
         return np.asarray(_C.matmul_integer(left, right, int(a_zeros.reshape(-1)[0]), columns))
     sums = _C.matmul_integer(left, right, 0, columns)
     weights = (right.astype(np.int64) - columns).sum(0)
-    return (sums - a_zeros.reshape(-1, 1).astype(np.int64) * weights).astype(np.int32)
+    return np.asarray((sums - a_zeros.reshape(-1, 1).astype(np.int64) * weights).astype(np.int32))
 
 
 def convolution(

@@ -216,3 +216,31 @@ def qlinear_mul(a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero:
     """Return the product of quantized tensors as codes."""
     left, right = as_qtensor("QLinearMul", a, a_scale, a_zero), as_qtensor("QLinearMul", b, b_scale, b_zero)
     return library.mul(left, right, float(array(y_scale)), int(array(y_zero)))
+
+
+@operator("com.microsoft.QGemm")
+def qgemm(
+    a: Any,
+    a_scale: Any,
+    a_zero: Any,
+    b: Any,
+    b_scale: Any,
+    b_zero: Any,
+    c: Any = None,
+    y_scale: Any = None,
+    y_zero: Any = None,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Any:
+    """Return alpha · A' B' + C of quantized matrices, C int32 of the sums' scale: codes, or floats without y_scale."""
+    left, right = (array(v).T if turned else array(v) for v, turned in ((a, transA), (b, transB)))
+    sums = integer_products.matmul(left, right, _zeros(a_zero), _zeros(b_zero)).astype(np.int64)
+    if c is not None:
+        sums = sums + array(c)
+    scale = np.float64(alpha) * np.float64(array(a_scale).reshape(())) * array(b_scale).reshape(-1).astype(np.float64)
+    real = (sums * scale).astype(np.float32)
+    if y_scale is None:
+        return Tensor(real)
+    return _C.quantize(real, qparams_of(y_scale, y_zero, QDTYPES[array(y_zero).dtype.name], None, 0))
