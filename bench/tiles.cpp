@@ -21,43 +21,41 @@ using namespace octensor;
 
 constexpr int64_t kRowTiles = 4;
 
-// Where a table's GEMM mixes two kinds of multiplication: every group of K is of the first kind.
-struct AllSafe {
-  std::vector<uint16_t> order, safe;
+// Where a table's GEMM mixes two kinds of groups of K (kernels/gemm_mixed.h): all are twins, as for ordinary weights.
+struct AllTwins {
+  std::vector<uint16_t> order, twins;
 
-  template <class Args, class Tile>
-  void fill(Args& args, const Tile& tile) {
-    if constexpr (requires { args.safe_groups; }) {
-      if (!tile.mixed_block) return;
-      for (int64_t i = 0; i < args.groups; ++i) order.push_back(static_cast<uint16_t>(i % tile.mixed_block * 4));
-      for (int64_t i = 0; i < args.groups; i += tile.mixed_block)
-        safe.push_back(static_cast<uint16_t>(std::min<int64_t>(tile.mixed_block, args.groups - i)));
-      args.order = order.data();
-      args.safe_groups = safe.data();
-    }
+  void fill(GemmArgs& args, const GemmTile& tile) {
+    if (!tile.mixed_block) return;
+    for (int64_t i = 0; i < args.groups; ++i) order.push_back(static_cast<uint16_t>(i % tile.mixed_block * 8));
+    for (int64_t i = 0; i < args.groups; i += tile.mixed_block)
+      twins.push_back(static_cast<uint16_t>(std::min<int64_t>(tile.mixed_block, args.groups - i) / 2 * 2));
+    args.order = order.data();
+    args.twins = twins.data();
   }
 };
 
 void gemm(benchmark::State& state, const KernelTable& table, int64_t k) {
   const GemmTile& tile = table.tile;
   const int64_t rows = tile.rows * kRowTiles, groups = (k + tile.group - 1) / tile.group;
-  // Enough for any layout of the activations: a byte and a 16-bit form of each value.
+  // Enough for any layout of the activations.
   std::vector<uint8_t> a(rows * groups * tile.group * 4, 3), codes(rows * tile.panel);
   std::vector<int8_t> b(groups * tile.group * tile.panel, 5);
-  std::vector<int32_t> scratch(rows * tile.panel), bias(tile.panel + 16);
+  std::vector<int32_t> scratch(rows * tile.panel), bias(tile.panel + 16), sums(2 * tile.panel + 64);
   std::vector<float> multiplier(tile.panel + 16, 0.001f);
   GemmArgs args{};
   args.a = a.data();
   args.rows = rows;
-  args.lda = groups * tile.group;
+  args.lda = groups * tile.group * (tile.mixed_block ? 2 : 1) + (tile.mixed_block ? 4 : 0);
   args.b = b.data();
   args.columns = tile.panel;
   args.groups = groups;
+  args.weight_sums = sums.data();
   args.requantize = {.bias = bias.data(), .multiplier = multiplier.data(), .lo = -128, .hi = 127, .zero_point = 128};
   args.codes = codes.data();
   args.ldc = tile.panel;
   args.scratch = scratch.data();
-  AllSafe mixed;
+  AllTwins mixed;
   mixed.fill(args, tile);
   for (auto _ : state) {
     table.gemm(args);

@@ -89,7 +89,8 @@ def generate() -> str:
         path = Path(folder, "octensor", "_C.pyi")
         tree = Normalise().visit(ast.parse(path.read_text(encoding="utf-8")))
         aliases = [f"{alias} = {name}" for name, alias in ALIASES.items()]
-        text = ast.unparse(ast.fix_missing_locations(tree)).replace("numpy.", "np.")
+        text = ast.unparse(ast.fix_missing_locations(tree)).replace("import numpy.typing\n", "")
+        text = text.replace("numpy.typing.ArrayLike", "typing.Any").replace("numpy.", "np.")
         imports = [f"from {module} import {name}\n" for name, module in IMPORTED.items()]
         text = text.replace("import numpy\n", "".join(["import numpy as np\n", *imports]))
         path.write_text("\n".join([text, *aliases]) + "\n", encoding="utf-8")

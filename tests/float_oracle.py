@@ -35,7 +35,7 @@ def fma(a: Any, b: Any, c: Any) -> np.ndarray:
 
 def product(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
     """x (..., K) times w (..., K, N): one chain of fma over k from 0, then the bias."""
-    y = np.zeros(np.broadcast_shapes(x.shape[:-2], w.shape[:-2]) + (x.shape[-2], w.shape[-1]), F)
+    y = np.zeros((*np.broadcast_shapes(x.shape[:-2], w.shape[:-2]), x.shape[-2], w.shape[-1]), F)
     for k in range(x.shape[-1]):
         y = fma(x[..., :, k, None], w[..., None, k, :], y)
     return finish(y, bias, relu)

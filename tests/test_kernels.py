@@ -276,6 +276,45 @@ def test_largest_products_do_not_saturate(k, names):
                         support.assert_same(_C.matmul_integer(a, b, za, zb), want, isa)
 
 
+@pytest.mark.parametrize("m", [2, 3, 4, 5, 7, 9])
+@pytest.mark.parametrize("load", [63, 64, 65])
+def test_sums_of_four_products_at_the_edge_of_int16(m, load):
+    """Weights of that load, where 4 * 64 is the most whose products are added in int16, and others among them."""
+    rng = np.random.default_rng(load)
+    for k in (4, 8, 12, 36, 511, 516, 1027):
+        w = rng.choice([load - 1, -load], (k, 17)).astype(np.int8)
+        for others in (0, 1, 8):  # large weights make some groups go alone
+            w[rng.permutation(k)[: others * k // 40], rng.integers(17)] = -128
+            for a in ([0], [255], [0, 1, 127, 128, 129, 255]):
+                x = rng.choice(a, (m, k)).astype(np.uint8)
+                want = (x.astype(np.int32) - 128) @ w.astype(np.int32)
+                assert_everywhere(lambda x=x, w=w: _C.matmul_integer(x, w, 128, 0), want)
+    w[:] = np.where(rng.random(w.shape) < 0.5, load - 1, -load)
+    for x in (np.where(w[:, 0] < 0, 0, 255), np.where(w[:, 0] < 0, 255, 0)):  # all products of a column of one sign
+        x = np.tile(x, (m, 1)).astype(np.uint8)
+        want = (x.astype(np.int32) - 128) @ w.astype(np.int32)
+        assert_everywhere(lambda x=x: _C.matmul_integer(x, w, 128, 0), want)
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 16, 17, 31, 33, 513, 1048])
+def test_one_row_of_the_largest_codes(n):
+    rng = np.random.default_rng(n)
+    for k in (1, 3, 4, 31, 32, 33, 129):
+        for a in ([0], [255], [127, 128], [0, 1, 127, 128, 129, 255]):
+            x, w = rng.choice(a, (1, k)).astype(np.uint8), rng.choice([-128, -127, -1, 0, 127], (k, n)).astype(np.int8)
+            za, zb = int(rng.integers(0, 256)), int(rng.integers(-128, 128))
+            want = (x.astype(np.int32) - za) @ (w.astype(np.int32) - zb)
+            assert_everywhere(lambda x=x, w=w, za=za, zb=zb: _C.matmul_integer(x, w, za, zb), want)
+
+
+def test_a_last_block_of_one_row():
+    """Long rows go in blocks of a few, of which the last one may have a single row."""
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, 256, (9, 50_000), dtype=np.uint8), rng.integers(-128, 128, (50_000, 18), dtype=np.int8)
+    want = ((a.astype(np.float64) - 7) @ b.astype(np.float64)).astype(np.int32)
+    assert_everywhere(lambda: _C.matmul_integer(a, b, 7, 0), want)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 113, 114, 115, 256, 455])
 def test_conv2d_of_the_largest_codes(channels):
     """All-255 activations times all-(-128) weights in 3 x 3: K up to 4095."""

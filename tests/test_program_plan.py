@@ -71,7 +71,8 @@ class Network:
 def check(network: Network, x: np.ndarray) -> None:
     got, codes = network.program.run([x])
     want, want_codes = network(x)
-    assert got.tobytes() == want.tobytes() and got.shape == want.shape
+    assert got.tobytes() == want.tobytes()
+    assert got.shape == want.shape
     assert codes.equal(want_codes)
 
 
@@ -119,7 +120,16 @@ def test_wrong_inputs_are_named():
 def test_errors_of_steps_carry_their_path():
     p = _C.Program()
     x = p.add_input("x", np.zeros((1, 4), np.float32), [N, 4])
-    p.set_outputs([p.linear([p.quantize([x], "quant", qparams(), False)], "body.fc", linear(np.random.default_rng(0), 3, 5), qparams())])
+    p.set_outputs(
+        [
+            p.linear(
+                [p.quantize([x], "quant", qparams(), False)],
+                "body.fc",
+                linear(np.random.default_rng(0), 3, 5),
+                qparams(),
+            )
+        ]
+    )
     with pytest.raises(ValueError, match=r"body\.fc \(linear\): linear: input: expected shape \[..., 5\]"):
         p.run([np.zeros((2, 4), np.float32)])
     p = _C.Program()
@@ -135,7 +145,8 @@ def test_the_arena_is_as_small_as_the_largest_live_set():
     memory = network.program.memory([x])
     assert memory["live"] <= memory["arena"] <= 1.1 * memory["live"]
     rows = {row["path"]: row for row in network.program.describe([x])}
-    assert rows["act"]["in_place"] and not rows["stem"]["in_place"]
+    assert rows["act"]["in_place"]
+    assert not rows["stem"]["in_place"]
     assert rows["sum"]["in_place"]  # the last reader of both operands
     assert "flat" not in rows  # a view
 
@@ -156,9 +167,13 @@ def test_values_that_are_outputs_or_needed_later_are_not_written_over():
     qc = _C.lookup(qb, table, qparams())
     qd = _C.add(qb, qc, qparams(0.1))
     c, d, e, a, same, again = p.run([x])
-    assert c.equal(qc) and d.equal(qd) and a.equal(qa) and again.equal(qc)
+    assert c.equal(qc)
+    assert d.equal(qd)
+    assert a.equal(qa)
+    assert again.equal(qc)
     assert e.equal(_C.cat([qc, qd, qc], 0, qparams()))
-    assert np.array_equal(same, x) and not np.shares_memory(same, x)
+    assert np.array_equal(same, x)
+    assert not np.shares_memory(same, x)
 
 
 def test_parts_of_a_join_are_made_in_place():
@@ -168,7 +183,9 @@ def test_parts_of_a_join_are_made_in_place():
     parts = [p.lookup([p.quantize([x], "", qparams(0.02 * (i + 1)), False)], "", table, qparams()) for i in range(3)]
     p.set_outputs([p.lookup([p.cat(parts, "cat", 0, qparams())], "after", table, qparams())])
     x = images(5, 70)
-    whole = _C.cat([_C.lookup(_C.quantize(x, qparams(0.02 * (i + 1))), table, qparams()) for i in range(3)], 0, qparams())
+    whole = _C.cat(
+        [_C.lookup(_C.quantize(x, qparams(0.02 * (i + 1))), table, qparams()) for i in range(3)], 0, qparams()
+    )
     assert p.run([x])[0].equal(_C.lookup(whole, table, qparams()))
     row = next(row for row in p.describe([x]) if row["path"] == "cat")
     assert row["in_place"]
@@ -201,7 +218,8 @@ def test_views_broadcasts_and_integers():
         (dense, codes),
     ):
         assert np.array_equal(got.int_repr(), want)
-    assert np.array_equal(expand, np.broadcast_to(x[:1], x.shape)) and np.array_equal(cat, np.concatenate([x, x], 3))
+    assert np.array_equal(expand, np.broadcast_to(x[:1], x.shape))
+    assert np.array_equal(cat, np.concatenate([x, x], 3))
     assert dense.is_contiguous()
 
 

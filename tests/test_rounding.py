@@ -103,3 +103,12 @@ def test_add_of_every_pair_at_the_ends_of_the_estimate(scale, ratio):
 @given(*[st.floats(-3, 3)] * 3, st.integers(0, 255), st.integers(-128, 127), st.integers(0, 255), st.booleans())
 def test_add_of_every_pair(a, b, c, za, zb, zo, relu):
     assert_adds(2.0**a, 2.0**b, 2.0**c, za, zb, zo, relu)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.1, 0.0371])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75, 1.0, 1.5, 8.0])
+@pytest.mark.parametrize("other", [1.0, 0.5, 3.0])
+def test_add_of_every_pair_where_ties_are_frequent(scale, ratio, other):
+    """Asked often enough for the kernel to find out whether it may round the estimate itself."""
+    for zeros in ((0, 0, 0), (128, -3, 127), (255, 127, 4)):
+        assert_adds(scale, scale * other, scale / ratio, *zeros)

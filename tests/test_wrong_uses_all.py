@@ -149,6 +149,7 @@ SHAPES = [
     ("ot.transpose(t, 0, 9)", OUT_OF_RANGE, "transpose"),
     ("ot.squeeze(t, 9)", OUT_OF_RANGE, "squeeze; dim"),
     ("ot.unsqueeze(t, 9)", OUT_OF_RANGE, "unsqueeze; dim"),
+    ("ot.compile(nn.Linear(2, 2), [[1.0]])", T, "compile: example_inputs[0]"),
     ("ot.cat([])", V, "cat"),
     ("ot.cat(t)", V, "cat: tensors; list"),
     ("ot.cat([t, q])", T, "cat; QTensor"),
@@ -627,6 +628,7 @@ def test_there_are_many():
 
 # What cannot be used wrongly, because it takes nothing or anything, and what is no function.
 HARMLESS = {
+    *("Program", "CompileError"),  # made by compile
     *("is_tensor", "is_grad_enabled", "enable_grad", "no_grad", "initial_seed", "get_rng_state", "get_num_threads"),
     *("Identity", "DeQuantStub", "DeQuantize", "is_activation_post_process", "ObserverFactory", "Optimizer"),
     *("LayerError", "LayerReport", "Report", "QuantType", "CellParams", "PackedLinearFp16", "PackedRows"),

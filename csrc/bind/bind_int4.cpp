@@ -20,7 +20,7 @@ std::vector<T> values(const char* argument, const py::object& object, const Shap
   return {array.data(), array.data() + array.size()};
 }
 
-std::unique_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_features, int64_t group_size,
+std::shared_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_features, int64_t group_size,
                                        const py::object& scales, const py::object& zero_points,
                                        const py::object& bias) {
   check(in_features >= 0 && in_features < int64_t{1} << 40, "linear_int4: in_features: expected a size, got ",
@@ -31,11 +31,20 @@ std::unique_ptr<PackedInt4Linear> pack(const py::object& weight, int64_t in_feat
   const py::array bytes = weight;
   check(bytes.ndim() == 2, "linear_int4: weight: expected shape [N, (K + 1) / 2], got ", bytes.ndim(), " dimensions");
   const int64_t n = bytes.shape(0), groups = (in_features + group_size - 1) / group_size;
-  return std::make_unique<PackedInt4Linear>(
+  return std::make_shared<PackedInt4Linear>(
       values<uint8_t>("weight", weight, {n, (in_features + 1) / 2}), n, in_features, group_size,
       values<float>("scales", scales, {n, groups}),
       zero_points.is_none() ? std::vector<int8_t>() : values<int8_t>("zero_points", zero_points, {n, groups}),
       float_vector("linear_int4", "bias", bias));
+}
+
+// Values as an array of their own; None where there are none to have.
+template <class T>
+py::object array_of(const std::vector<T>& held, const Shape& shape, bool optional) {
+  if (optional && held.empty()) return py::none();
+  py::array_t<T> out(shape);
+  std::copy(held.begin(), held.end(), out.mutable_data());
+  return out;
 }
 
 // A float32 result [..., N] of input [..., K], computed by `run(view, out)`.
@@ -91,7 +100,24 @@ zero_points : ndarray of int8, shape [N, groups], optional
 bias : ndarray of float32, shape [N], optional)")
       .def_property_readonly("in_features", &PackedInt4Linear::in_features, "K.")
       .def_property_readonly("out_features", &PackedInt4Linear::out_features, "N.")
-      .def_property_readonly("group_size", &PackedInt4Linear::group_size, "How many K share a scale.");
+      .def_property_readonly("group_size", &PackedInt4Linear::group_size, "How many K share a scale.")
+      .def_property_readonly(
+          "weight",
+          [](const PackedInt4Linear& p) {
+            return array_of(p.nibbles(), {p.out_features(), (p.in_features() + 1) / 2}, false);
+          },
+          "A copy of the codes, two to a byte.")
+      .def_property_readonly(
+          "scales",
+          [](const PackedInt4Linear& p) { return array_of(p.scales(), {p.out_features(), p.groups()}, false); },
+          "A copy of the scales [N, groups].")
+      .def_property_readonly(
+          "zero_points",
+          [](const PackedInt4Linear& p) { return array_of(p.zero_points(), {p.out_features(), p.groups()}, true); },
+          "A copy of the zero points [N, groups], or None.")
+      .def_property_readonly(
+          "bias", [](const PackedInt4Linear& p) { return array_of(p.bias(), {p.out_features()}, true); },
+          "A copy of the float32 bias, or None.");
   m.def("linear_int4", &linear_int4, py::arg("input"), py::arg("packed"), py::arg("relu") = false,
         R"(A linear layer with 4-bit weights on float32 input, each row of which is quantized to 8 bits on the fly.
 
@@ -105,9 +131,14 @@ ValueError
   py::class_<PackedWeightOnly, std::shared_ptr<PackedWeightOnly>>(
       m, "PackedWeightOnly", "A linear layer's 8-bit weight [N, K] made ready for float activations.")
       .def(py::init([](const QTensor& weight, const py::object& bias) {
-             return std::make_unique<PackedWeightOnly>(weight, float_vector("linear_weight_only", "bias", bias));
+             return std::make_shared<PackedWeightOnly>(weight, float_vector("linear_weight_only", "bias", bias));
            }),
-           py::arg("weight"), py::arg("bias"));
+           py::arg("weight"), py::arg("bias"))
+      .def_property_readonly(
+          "weight", [](const PackedWeightOnly& p) { return p.weight(); }, "The quantized weight.")
+      .def_property_readonly(
+          "bias", [](const PackedWeightOnly& p) { return array_of(p.bias(), {p.out_features()}, true); },
+          "A copy of the float32 bias, or None.");
   constexpr const char* kText =
       "A linear layer on float32 input with the real values of its quantized weight, summed in one order of operations "
       "(docs/numerics.md).";

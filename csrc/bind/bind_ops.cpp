@@ -203,7 +203,7 @@ ValueError
   auto linear = py::class_<PackedLinear, std::shared_ptr<PackedLinear>>(
       m, "PackedLinear", "A linear layer's weight [N, K] made ready for the kernels.");
   linear.def(py::init([](const QTensor& weight, const py::object& bias) {
-               return std::make_unique<PackedLinear>(weight, float_vector("linear", "bias", bias));
+               return std::make_shared<PackedLinear>(weight, float_vector("linear", "bias", bias));
              }),
              py::arg("weight"), py::arg("bias"));
   bind_packed(linear);
@@ -239,7 +239,7 @@ ValueError
       "[C, O / groups, k...] when transposed; 1 to 3 spatial axes.");
   conv.def(py::init(
                [](const QTensor& weight, Object bias, Object stride, Object padding, Object dilation, int64_t groups) {
-                 return std::make_unique<PackedConv>(PackedConv::conv(
+                 return std::make_shared<PackedConv>(PackedConv::conv(
                      weight, float_vector("conv", "bias", bias), integers("conv: stride", stride),
                      integers("conv: padding", padding), integers("conv: dilation", dilation), groups));
                }),
@@ -249,7 +249,7 @@ ValueError
           "transposed",
           [](const QTensor& weight, Object bias, Object stride, Object padding, Object output_padding, Object dilation,
              int64_t groups) {
-            return std::make_unique<PackedConv>(PackedConv::transposed(
+            return std::make_shared<PackedConv>(PackedConv::transposed(
                 weight, float_vector("conv_transpose", "bias", bias), integers("conv_transpose: stride", stride),
                 integers("conv_transpose: padding", padding),
                 integers("conv_transpose: output_padding", output_padding),

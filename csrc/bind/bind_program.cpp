@@ -42,12 +42,13 @@ Taken take(const char* where, const py::handle& object) {
             q.bytes(),
             py::reinterpret_borrow<py::object>(object)};
   }
-  check<TypeError>(py::isinstance<py::array>(object), where, ": expected arrays or QTensors, got ",
-                   std::string(py::str(py::type::of(object))));
+  // Texts are made only where they are needed: one costs more than a small network.
+  if (!py::isinstance<py::array>(object))
+    throw TypeError(text(where, ": expected arrays or QTensors, got ", std::string(py::str(py::type::of(object)))));
   py::array a = py::reinterpret_borrow<py::array>(object);
   const auto element = element_of(a.dtype());
-  check<TypeError>(element.has_value(), where, ": expected float32, int64, int32 or bool, got ",
-                   std::string(py::str(a.dtype())));
+  if (!element)
+    throw TypeError(text(where, ": expected float32, int64, int32 or bool, got ", std::string(py::str(a.dtype()))));
   const py::ssize_t item = a.itemsize();
   bool readable = reinterpret_cast<uintptr_t>(a.data()) % item == 0;
   for (py::ssize_t i = 0; i < a.ndim(); ++i) readable &= a.strides(i) % item == 0;
@@ -103,6 +104,8 @@ struct Call {
       views.push_back(std::move(t.view));
       data.push_back(t.data);
     }
+    plan = p.known_plan(views);
+    if (plan) return;
     py::gil_scoped_release unlocked;
     const DefaultFloatEnvironment environment;
     plan = p.plan(views);

@@ -33,18 +33,28 @@ constexpr int kSpins = 2000;
 struct Job {
   const IndexBody* body;
   int64_t n;
+  bool one_each = false;  // as many indices as threads: each begins with its own
   std::atomic<int64_t> next{0};
+  std::atomic<uint64_t> taken{0};  // with one_each, a bit per index
   std::atomic<bool> failed{false};
   std::exception_ptr error;
 
-  void work() {
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) {
-      try {
-        (*body)(i);
-      } catch (...) {
-        if (!failed.exchange(true)) error = std::current_exception();
-        next.store(n, std::memory_order_relaxed);
-      }
+  void work(int64_t thread) {
+    for (int64_t k = 0; one_each && k < n; ++k) {  // then those of threads that are not awake yet
+      const int64_t i = (thread + k) % n;
+      if (!(taken.fetch_or(uint64_t{1} << i, std::memory_order_relaxed) >> i & 1)) call(i);
+    }
+    if (one_each) return;
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n;) call(i);
+  }
+
+ private:
+  void call(int64_t i) {
+    try {
+      (*body)(i);
+    } catch (...) {
+      if (!failed.exchange(true)) error = std::current_exception();
+      next.store(n, std::memory_order_relaxed);
     }
   }
 };
@@ -53,7 +63,7 @@ class Pool {
  public:
   explicit Pool(int workers) : wanted_(workers) {
     try {
-      for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { loop(); });
+      for (int i = 0; i < workers; ++i) threads_.emplace_back([this, i] { loop(i + 1); });
     } catch (const std::system_error&) {
       // No more threads to be had: work with those that started.
     }
@@ -72,19 +82,20 @@ class Pool {
 
   void run(Job& job) {
     job_ = &job;
+    job.one_each = job.n == static_cast<int64_t>(threads_.size()) + 1 && job.n <= 64;
     active_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
     {
       std::lock_guard lock(mutex_);
       generation_.fetch_add(1, std::memory_order_release);
     }
     if (parked_.load(std::memory_order_acquire)) wake_.notify_all();
-    job.work();
+    job.work(0);
     for (int spin = 0; active_.load(std::memory_order_acquire); ++spin)
       spin < kSpins ? relax() : std::this_thread::yield();
   }
 
  private:
-  void loop() {
+  void loop(int64_t thread) {
     const DefaultFloatEnvironment environment;
     uint64_t seen = 0;
     for (;;) {
@@ -97,7 +108,7 @@ class Pool {
       }
       ++seen;
       if (stop_) return;
-      job_->work();
+      job_->work(thread);
       active_.fetch_sub(1, std::memory_order_release);
     }
   }
@@ -164,7 +175,7 @@ void parallel_for(int64_t n, const IndexBody& body) {
   const int threads = s.threads;
   std::unique_lock lock(s.busy, std::defer_lock);
   if (n == 1 || threads == 1 || inside || !lock.try_lock()) {
-    job.work();
+    job.work(0);
   } else {
     if (!s.pool || s.pool->wanted() != threads - 1) {
       delete s.pool;

@@ -2,9 +2,10 @@
 //
 // parallel_for splits [0, n) into `n` independent indices and runs them on up to num_threads()
 // threads, the caller among them. Which thread runs which index is not defined, so an index must
-// write only what is its own: results never depend on the thread count. Workers compute in the default
-// floating-point environment; the caller sees to its own (core/float_environment.h). A call made while the pool is
-// busy, or from inside it, runs on the calling thread alone.
+// write only what is its own: results never depend on the thread count. (Where there are as many indices as threads,
+// each thread begins with the same one every time: what it read last time may still be in its cache.) Workers compute
+// in the default floating-point environment; the caller sees to its own (core/float_environment.h). A call made while
+// the pool is busy, or from inside it, runs on the calling thread alone.
 #pragma once
 #include <cstdint>
 

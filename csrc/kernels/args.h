@@ -6,8 +6,7 @@ namespace octensor {
 
 // The shape of an instruction set's GEMM tile, which fixes the layout of packed weights:
 //   packed[panel][group][column][g] = w[group * kGroup + g][panel * panel_columns + column]
-// padded with zeros to whole panels and whole groups; with `mixed` blocks, each block's groups are in the order
-// of GemmArgs.order (kernels/gemm_mixed.h).
+// padded with zeros to whole panels and whole groups.
 struct GemmTile {
   int rows, panel, group, lanes;
   int activation;     // bytes of a packed activation: 2, code minus zero point; 1, the code itself ...
@@ -45,14 +44,17 @@ struct GemmArgs {
   const int8_t* b;  // packed panels, first column first
   int64_t columns;  // valid columns from b's first panel on
   int64_t groups;   // k / kGroup, rounded up
-  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 4, and the
-  // number of safe groups of every block.
-  const uint16_t *order, *safe_groups;
+  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 8, and how many of
+  // every block are twins.
+  const uint16_t *order, *twins;
+  // Where packed activations hold their zero point: that, and the sums of the columns' weights, readable for two whole
+  // panels from any panel on. Else null.
+  int32_t code_zero;
+  const int32_t* weight_sums;
   // Weight zero points: subtracts row_sums[i] * weight_zero[j]; both null when all are zero.
   const int32_t* row_sums;
   const int32_t* weight_zero;
-  const int32_t* column_offset;  // added to every sum of a column, padded to whole panels; null: zeros
-  Requantize requantize;         // used when `codes` is set; pointers at b's first column
+  Requantize requantize;  // used when `codes` is set; pointers at b's first column
   // Out, row stride ldc. One of: 8-bit codes, the int32 sums themselves, or reals.
   uint8_t* codes;
   int32_t* sums;
@@ -60,6 +62,7 @@ struct GemmArgs {
   RealEpilogue real;  // used when `reals` is set; pointers at b's first column and a's first row
   int64_t ldc;
   int32_t* scratch;  // at least rows * panel int32
+  bool backward;     // from the last columns to the first
 };
 
 // Channels that a depthwise convolution handles at a time.
@@ -191,6 +194,7 @@ struct BinaryArgs {
   float a_scale, b_scale;  // add
   float out_scale;         // add: divides; mul: multiplies (a_scale * b_scale / out scale)
   float lo, hi;            // output bounds minus the zero point (relu raises lo to 0)
+  bool multiply;           // add: in place of dividing, where that is proved to be the same (kernels/binary.h)
 };
 
 }  // namespace octensor

@@ -36,6 +36,7 @@ struct FloatPackArgs {
   const float* w;
   int64_t k_stride, column_stride, size, columns;  // at most 2 * lanes columns
   float* out;
+  const int64_t* order = nullptr;  // the row of `out` where every k goes; null: k
 };
 
 }  // namespace octensor
@@ -146,24 +147,25 @@ void float_rows(const FloatBlock<S>& b, int64_t i, int64_t rows) {
 template <class S>
 void float_pack(const FloatPackArgs& a) {
   constexpr int kLanes = S::kLanes, kPanel = kFloatPanel<S>;
-  const float* w = a.w;
-  float* out = a.out;
+  const auto row = [&](int64_t k) [[gnu::always_inline]] { return a.out + (a.order ? a.order[k] : k) * kPanel; };
   const bool whole = a.columns == kPanel;
-  int64_t k = 0;
+  int64_t done = 0;
   if (a.column_stride == 1 && whole) {
-    for (; k < a.size; ++k)
-      for (int v = 0; v < 2; ++v) S::fstore(out + k * kPanel + v * kLanes, S::fload(w + k * a.k_stride + v * kLanes));
+    for (; done < a.size; ++done)
+      for (int v = 0; v < 2; ++v) S::fstore(row(done) + v * kLanes, S::fload(a.w + done * a.k_stride + v * kLanes));
   } else if (a.k_stride == 1 && whole) {
-    for (; k + kLanes <= a.size; k += kLanes)
-      for (int v = 0; v < 2; ++v) {
+    done = a.size / kLanes * kLanes;
+    for (int v = 0; v < 2; ++v) {  // apart, as an L1 cache may hold no more columns whose stride is a power of two
+      const float* w = a.w + v * kLanes * a.column_stride;
+      for (int64_t k = 0; k < done; k += kLanes) {
         typename S::F32 rows[kLanes];
-        S::transposed(w + v * kLanes * a.column_stride + k, a.column_stride, rows);
-        for (int t = 0; t < kLanes; ++t) S::fstore(out + (k + t) * kPanel + v * kLanes, rows[t]);
+        S::transposed(w + k, a.column_stride, rows);
+        for (int t = 0; t < kLanes; ++t) S::fstore(row(k + t) + v * kLanes, rows[t]);
       }
+    }
   }
-  for (; k < a.size; ++k)
-    for (int64_t c = 0; c < kPanel; ++c)
-      out[k * kPanel + c] = c < a.columns ? w[k * a.k_stride + c * a.column_stride] : 0.0f;
+  for (int64_t k = done; k < a.size; ++k)
+    for (int64_t c = 0; c < kPanel; ++c) row(k)[c] = c < a.columns ? a.w[k * a.k_stride + c * a.column_stride] : 0.0f;
 }
 
 // One row: chains of four panels at a time, as two alone would wait for each other.

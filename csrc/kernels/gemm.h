@@ -1,12 +1,12 @@
 // GEMM: packed activations times packed int8 weights, exact in int32.
 //
-//   sum[i][j] = column_offset[j]  +  sum_k a[i][k] * w[k][j]  -  row_sums[i] * weight_zero[j]
+//   sum[i][j] = sum_k a[i][k] * w[k][j]  -  code_zero * weight_sums[j]  -  row_sums[i] * weight_zero[j]
 //
 // then one epilogue (kernels/args.h): int32 out, reals, or bias, multiplier, rounding and clamp to codes. The sums
 // may wrap on the way: the caller has proved that the true value fits in int32.
 //
 // Activations are int16 with their zero point subtracted, or bytes, as the instruction set wants them; where it has
-// a mixed product, sums come from kernels/gemm_mixed.h, else from here.
+// a mixed product, sums come from kernels/gemm_mixed.h and gemm_row.h, else from here.
 //
 // Bound: kernels/tile.h. With more than a few row tiles, weights that are multiplied as words are first widened in
 // blocks of a panel that stay in the L1 cache, which takes the widening out of the inner loop; with few rows they are
@@ -14,6 +14,7 @@
 #pragma once
 #include "kernels/args.h"
 #include "kernels/gemm_mixed.h"
+#include "kernels/gemm_row.h"
 #include "kernels/real_epilogue.h"
 #include "kernels/requantize.h"
 #include "kernels/rounding.h"
@@ -89,7 +90,8 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
   constexpr int kWidenRows = 3 * S::kRows;                           // from here on widening beforehand pays
   constexpr int kStep = S::kPanel * Operand::kGroup;                 // packed values per group of K
   const int8_t* panel = g.b + j * g.groups * Operand::kGroup;
-  const int32_t* offset = g.column_offset ? g.column_offset + j : nullptr;
+  int32_t offset[S::kPanel];
+  zero_offsets<S>(g, j, 0, offset);
   if constexpr (kWide)
     if (g.rows >= kWidenRows) {
       alignas(64) int16_t widened[kBlock * kStep];
@@ -106,7 +108,16 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
 
 template <class S>
 void gemm(const GemmArgs& g) {
-  for (int64_t j = 0; j < g.columns; j += S::kPanel) {
+  if constexpr (kMixed<S>)
+    if (g.rows == 1)
+      return gemm_row<S>(g, [&](int32_t* sums, int64_t j, int64_t columns) {
+        const int64_t step = g.codes ? S::kPanel : columns;
+        for (int64_t c = 0; c < columns; c += step)
+          gemm_epilogue<S>(g, sums + c, j + c, columns - c < step ? columns - c : step);
+      });
+  const int64_t last = (g.columns - 1) / S::kPanel;
+  for (int64_t panel = 0; panel <= last; ++panel) {
+    const int64_t j = (g.backward ? last - panel : panel) * S::kPanel;
     const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
     if constexpr (kMixed<S>)
       columns > S::kLanes ? mixed_panel<S, 2>(g, j) : mixed_panel<S, 1>(g, j);

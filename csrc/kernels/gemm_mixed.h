@@ -1,21 +1,22 @@
-// GEMM where the fast product of bytes can overflow: exact by choosing the product per group of K.
+// GEMM where the fast product of bytes can overflow: exact for all weights and activations.
 //
-// In a panel (2 * kLanes columns) a group of four K is *safe* when in each column the weights of either sign in
-// (k0, k1), and in (k2, k3), sum to at most 128: with activations of at most 255 every pair then stays in int16
-// and Mixed::dot is exact. The others are taken as two pairs of 16-bit words, (k0, k2) and (k1, k3), which
-// always are. Packing (ops/packed.cpp) puts the safe groups of each block of kBlock first and lists where in
-// the block each group's activations are, so that the tile has two loops without a branch.
+// As for a single row (kernels/gemm_row.h), a' = a - 128, x = |a'| <= 128 and m = a' < 0 ? -1 : 0 give
 //
-// Activations come interleaved in tiles of kRows rows (pack_tile): [group][row][4] bytes, then the same values
-// as words [group][even, odd][row][2]. A last tile of R rows is interleaved by R.
+//   sum a' w  =  sum x (w ^ m)  +  sum of x where a' < 0
 //
-// A single row is bound by the weights' bytes, and widening them costs more than the multiplications: there an
-// unsafe group is taken as a = 2 h + u with h <= 127 and u <= 1, whose pairs stay in int16 for all weights; the
-// pairs of u sum in int16 over a whole block, |sum| <= 2 * 128 * kBlock = 32,768, which only the negative end reaches.
+// whose second sum is one number per row, and pairs of x (w ^ m) stay in int16. So do sums of two pairs, from two
+// groups of four K, where their weights are small enough: x (w ^ m) lies in [-128 l, 128 (l - 1)], l = max(w + 1, -w)
+// the weight's *load*, and four of them in int16 where the loads sum to at most 256. Two groups for which this holds in
+// each column of a panel (2 * kLanes columns) are *twins*: they share the multiplication that adds up pairs. Packing
+// (ops/mixed_groups.h) lists the groups of each block of kBlock, twins first, so that the tile has two loops without a
+// branch; weights and activations both lie in K's own order.
 //
-// Bound: either product takes two multiply instructions per row, vector and group, 16 multiply-adds each. A safe
-// group takes one addition beside them, the other two; on Zen 4 two multiplies issue per cycle, and 1.6 pairs of
-// multiply and addition.
+// Activations come interleaved in tiles of kRows rows (pack_tile): [group][row][x 4 bytes, m 4 bytes], then each row's
+// second sum as an int32. In a last tile of fewer rows the others are unused.
+//
+// Bound: per row, vector and group, 32 multiply-adds, twins take 1.5 multiply instructions of 3.5, other groups 2 of 4.
+// On Zen 4 two multiply and four issue per cycle: 37 multiply-adds per cycle, or 32, the most that saturating products
+// reach.
 #pragma once
 #include "kernels/args.h"
 
@@ -24,50 +25,38 @@ namespace octensor::kernels {
 template <class S>
 inline constexpr bool kMixed = requires { S::Operand::kBlock; };
 
-// A group's weights as words: (k0, k2) and (k1, k3) of one vector of columns.
-template <class S>
-struct WordPairs {
-  typename S::Words::Wide even, odd;
-
-  [[gnu::always_inline]] static WordPairs of(const int8_t* p) {
-    const typename S::Mixed::Wide b = S::Mixed::load(p);
-    return {S::Mixed::even_weights(b), S::Mixed::odd_weights(b)};
-  }
-  [[gnu::always_inline]] static WordPairs of(const int16_t* p) {  // widened before
-    return {S::Words::load(p), S::Words::load(p + 2 * S::kLanes)};
-  }
-};
-
 // R rows x V vectors of sums.
 template <class S, int R, int V>
 struct MixedSums {
   using F = typename S::Mixed;
   using Words = typename S::Words;
+  using Bytes = typename F::Wide;
+  static constexpr int kRow = 2 * F::kGroup;  // bytes of a row and group
   typename S::I32 c0, c1;
   MixedSums<S, R - 1, V> below;
 
-  [[gnu::always_inline]] void start(const int32_t* initial, int64_t stride) {
-    c0 = S::load(initial);
-    if constexpr (V == 2) c1 = S::load(initial + S::kLanes);
-    below.start(initial + stride, stride);
+  [[gnu::always_inline]] void start(const int32_t* initial, int64_t stride, const int32_t* row_sums) {
+    const typename S::I32 row = S::set(*row_sums);
+    c0 = S::add(S::load(initial), row);
+    if constexpr (V == 2) c1 = S::add(S::load(initial + S::kLanes), row);
+    below.start(initial + stride, stride, row_sums + 1);
   }
-  [[gnu::always_inline]] void safe(const uint8_t* a, typename F::Wide b0, typename F::Wide b1) {
-    const typename F::Wide x = F::broadcast(a);
-    c0 = F::dot(c0, x, b0);
-    if constexpr (V == 2) c1 = F::dot(c1, x, b1);
-    below.safe(a + 4, b0, b1);
+  [[gnu::always_inline]] void single(const uint8_t* a, Bytes b0, Bytes b1) {
+    const Bytes x = F::broadcast(a), m = F::broadcast(a + F::kGroup);
+    c0 = F::dot(c0, x, F::flip(b0, m));
+    if constexpr (V == 2) c1 = F::dot(c1, x, F::flip(b1, m));
+    below.single(a + kRow, b0, b1);
   }
-  [[gnu::always_inline]] void words(typename Words::Wide even, typename Words::Wide odd, const WordPairs<S>& b0,
-                                    const WordPairs<S>& b1) {
-    c0 = Words::dot(c0, even, b0.even);
-    if constexpr (V == 2) c1 = Words::dot(c1, even, b1.even);
-    c0 = Words::dot(c0, odd, b0.odd);
-    if constexpr (V == 2) c1 = Words::dot(c1, odd, b1.odd);
-  }
-  [[gnu::always_inline]] void exact(const int16_t* even, const int16_t* odd, const WordPairs<S>& b0,
-                                    const WordPairs<S>& b1) {
-    words(Words::broadcast(even), Words::broadcast(odd), b0, b1);
-    below.exact(even + 2, odd + 2, b0, b1);
+  // Two groups: activations a and e, weights b and, in memory, d, for which there are no registers left.
+  [[gnu::always_inline]] void twins(const uint8_t* a, const uint8_t* e, Bytes b0, Bytes b1, const int8_t* d) {
+    constexpr int kVector = S::kLanes * F::kGroup;
+    const Bytes x = F::broadcast(a), m = F::broadcast(a + F::kGroup);
+    typename Words::Wide p0 = F::pairs(x, F::flip(b0, m)), p1 = p0;
+    if constexpr (V == 2) p1 = F::pairs(x, F::flip(b1, m));
+    const Bytes y = F::broadcast(e), n = F::broadcast(e + F::kGroup);
+    c0 = Words::dot(c0, Words::add(p0, F::pairs(y, F::flip(d, n))), Words::set(1));
+    if constexpr (V == 2) c1 = Words::dot(c1, Words::add(p1, F::pairs(y, F::flip(d + kVector, n))), Words::set(1));
+    below.twins(a + kRow, e + kRow, b0, b1, d);
   }
   [[gnu::always_inline]] void save(int32_t* out) const {
     S::store(out, c0);
@@ -77,182 +66,132 @@ struct MixedSums {
 };
 template <class S, int V>
 struct MixedSums<S, 0, V> {
-  using F = typename S::Mixed;
-  [[gnu::always_inline]] void start(const int32_t*, int64_t) {}
-  [[gnu::always_inline]] void safe(const uint8_t*, typename F::Wide, typename F::Wide) {}
-  [[gnu::always_inline]] void exact(const int16_t*, const int16_t*, const WordPairs<S>&, const WordPairs<S>&) {}
+  using Bytes = typename S::Mixed::Wide;
+  [[gnu::always_inline]] void start(const int32_t*, int64_t, const int32_t*) {}
+  [[gnu::always_inline]] void single(const uint8_t*, Bytes, Bytes) {}
+  [[gnu::always_inline]] void twins(const uint8_t*, const uint8_t*, Bytes, Bytes, const int8_t*) {}
   [[gnu::always_inline]] void save(int32_t*) const {}
 };
 
 // What the rows of tiles share: one block of one panel.
-template <class Weight>
 struct MixedBlock {
-  const int8_t* safe;     // the block's packed groups, the safe ones first
-  const Weight* unsafe;   // the others, widened or not
-  const uint16_t* order;  // 4 times each group's place in the block
-  int64_t safe_groups, groups;
+  const int8_t* weights;
+  const uint16_t *order, *singles, *end;  // 8 times each group's place in the block: twins, then the others
 };
 
-// `initial` holds rows of sums `stride` apart; sums [R][kPanel] may be the same memory.
-template <class S, int R, int V, class Weight>
-[[gnu::always_inline]] inline void mixed_tile(const uint8_t* a, const int16_t* words, const MixedBlock<Weight>& block,
-                                              const int32_t* initial, int64_t stride, int32_t* sums) {
+// `a`: the tile's activations from the block on. `initial` holds rows of sums `stride` apart, to which the rows' sums
+// are added; sums [R][kPanel] may be the same memory.
+template <class S, int R, int V>
+[[gnu::always_inline]] inline void mixed_tile(const uint8_t* a, const MixedBlock& block, const int32_t* initial,
+                                              int64_t stride, const int32_t* row_sums, int32_t* sums) {
   using F = typename S::Mixed;
-  constexpr int kVector = S::kLanes * F::kGroup, kStep = 2 * kVector;
-  constexpr int kSecond = sizeof(Weight) * kVector;  // of widened weights a vector is as many words as bytes
-  MixedSums<S, R, V> tile;
-  tile.start(initial, stride);
-  const uint16_t* order = block.order;
-  const int8_t* b = block.safe;
-  for (const uint16_t* end = order + block.safe_groups; order != end; ++order, b += kStep)
-    tile.safe(a + int64_t{*order} * R, F::load(b), F::load(b + (V - 1) * kVector));
-  const Weight* u = block.unsafe;
-  for (const uint16_t* end = block.order + block.groups; order != end; ++order, u += kStep) {
-    const auto b0 = WordPairs<S>::of(u), b1 = WordPairs<S>::of(u + (V - 1) * kSecond / sizeof(Weight));
-    const int16_t* w = words + int64_t{*order} * R;
-    tile.exact(w, w + 2 * R, b0, b1);
-  }
-  tile.save(sums);
-}
-
-// The same for one row.
-template <class S, int V, class Weight>
-void mixed_row(const uint8_t* a, const MixedBlock<Weight>& block, const int32_t* initial, int32_t* sums) {
-  using F = typename S::Mixed;
-  using Words = typename S::Words;
   constexpr int kVector = S::kLanes * F::kGroup, kSecond = (V - 1) * kVector;
-  MixedSums<S, 1, V> tile;
-  tile.start(initial, 0);
+  const auto activations = [&](uint16_t place) [[gnu::always_inline]] { return a + int64_t{place} * F::kRows; };
+  const auto weights = [&](uint16_t place)
+                           [[gnu::always_inline]] { return block.weights + int64_t{place} * (2 * kVector / 8); };
+  MixedSums<S, R, V> tile;
+  tile.start(initial, stride, row_sums);
   const uint16_t* order = block.order;
-  const int8_t* b = block.safe;
-  for (const uint16_t* end = order + block.safe_groups; order != end; ++order, b += 2 * kVector)
-    tile.safe(a + *order, F::load(b), F::load(b + kSecond));
-  const typename Words::Wide one = Words::set(1), two = Words::set(2);
-  typename Words::Wide units0 = Words::set(0), units1 = units0;
-  for (const uint16_t* end = block.order + block.groups; order != end; ++order, b += 2 * kVector) {
-    const typename F::Wide x = F::broadcast(a + *order), h = F::halves(x), u = F::units(x);
-    const typename F::Wide b0 = F::load(b), b1 = F::load(b + kSecond);
-    tile.c0 = Words::dot(tile.c0, F::pairs(h, b0), two);
-    units0 = Words::add(units0, F::pairs(u, b0));
-    if constexpr (V == 2) {
-      tile.c1 = Words::dot(tile.c1, F::pairs(h, b1), two);
-      units1 = Words::add(units1, F::pairs(u, b1));
-    }
+  for (const uint16_t* end = block.singles; order != end; order += 2) {
+    const int8_t *b = weights(order[0]), *d = weights(order[1]);
+    tile.twins(activations(order[0]), activations(order[1]), F::load(b), F::load(b + kSecond), d);
   }
-  tile.c0 = Words::dot(tile.c0, units0, one);
-  if constexpr (V == 2) tile.c1 = Words::dot(tile.c1, units1, one);
+  for (const uint16_t* end = block.end; order != end; ++order) {
+    const int8_t* b = weights(*order);
+    tile.single(activations(*order), F::load(b), F::load(b + kSecond));
+  }
   tile.save(sums);
-}
-
-template <class S, int V, class Weight, int R = S::Mixed::kRows - 1>
-void mixed_tile_of(int rows, const uint8_t* a, const int16_t* words, const MixedBlock<Weight>& block,
-                   const int32_t* initial, int64_t stride, int32_t* sums) {
-  if constexpr (R == 1) return mixed_row<S, V>(a, block, initial, sums);
-  if constexpr (R > 1) {
-    if (rows < R) return mixed_tile_of<S, V, Weight, R - 1>(rows, a, words, block, initial, stride, sums);
-    mixed_tile<S, R, V, Weight>(a, words, block, initial, stride, sums);
-  }
 }
 
 // All rows times one block of one panel, which begins at group k.
-template <class S, int V, class Weight>
-void mixed_rows(const GemmArgs& g, const MixedBlock<Weight>& block, int64_t k, const int32_t* offset) {
+template <class S, int V>
+void mixed_rows(const GemmArgs& g, const MixedBlock& block, int64_t k, const int32_t* offset) {
   constexpr int kRows = S::Mixed::kRows;
+  static constexpr int32_t kNone[kRows] = {};
+  const auto* a = static_cast<const uint8_t*>(g.a);
   const int64_t stride = k ? S::kPanel : 0;
-  int64_t i = 0;
-  auto tile = [&](int64_t rows, auto multiply) [[gnu::always_inline]] {
-    const uint8_t* bytes = static_cast<const uint8_t*>(g.a) + i * g.lda;
-    const auto* words = reinterpret_cast<const int16_t*>(bytes + rows * g.groups * 4);
+  const int64_t begin = k * 2 * S::Mixed::kGroup * kRows, end = g.groups * 2 * S::Mixed::kGroup * kRows;
+  for (int64_t i = 0; i < g.rows; i += kRows, a += kRows * g.lda) {
     int32_t* sums = g.scratch + i * S::kPanel;
-    multiply(bytes + rows * k * 4, words + rows * k * 4, k ? sums : offset, sums);
-  };
-  for (; i + kRows <= g.rows; i += kRows)
-    tile(kRows,
-         [&](const uint8_t* a, const int16_t* words, const int32_t* initial, int32_t* sums)
-             [[gnu::always_inline]] { mixed_tile<S, kRows, V, Weight>(a, words, block, initial, stride, sums); });
-  if (i < g.rows)
-    tile(g.rows - i, [&](const uint8_t* a, const int16_t* words, const int32_t* initial, int32_t* sums) {
-      mixed_tile_of<S, V, Weight>(static_cast<int>(g.rows - i), a, words, block, initial, stride, sums);
-    });
+    const int32_t *initial = k ? sums : offset, *rows = k ? kNone : reinterpret_cast<const int32_t*>(a + end);
+    const auto tile = [&]<int R>() { mixed_tile<S, R, V>(a + begin, block, initial, stride, rows, sums); };
+    switch (g.rows - i) {
+      case 1:
+        tile.template operator()<1>();
+        break;
+      case 2:
+        tile.template operator()<2>();
+        break;
+      case 3:
+        tile.template operator()<3>();
+        break;
+      default:
+        tile.template operator()<kRows>();
+    }
+  }
+}
+
+// What the sums of panel columns [j, j + kPanel) begin with: activations hold their zero point, less `taken`.
+template <class S>
+[[gnu::always_inline]] inline void zero_offsets(const GemmArgs& g, int64_t j, int32_t taken, int32_t* offset) {
+  for (int c = 0; c < S::kPanel; c += S::kLanes)
+    S::store(offset + c,
+             g.weight_sums ? S::mul(S::set(taken - g.code_zero), S::load(g.weight_sums + j + c)) : S::set(0));
 }
 
 // Sums of the panel of columns [j, j + kPanel) for all rows.
 template <class S, int V>
 void mixed_panel(const GemmArgs& g, int64_t j) {
   using F = typename S::Mixed;
-  constexpr int kStep = S::kPanel * F::kGroup, kVector = S::kLanes * F::kGroup;
-  constexpr int kWidenRows = 3 * F::kRows;  // from here on widening beforehand pays
+  static_assert(F::kRows == 4);
   const int64_t panel = j / S::kPanel, blocks = (g.groups + F::kBlock - 1) / F::kBlock;
-  alignas(64) int16_t widened[F::kBlock * kStep];
+  int32_t offset[S::kPanel];
+  zero_offsets<S>(g, j, 128, offset);
   for (int64_t k = 0; k == 0 || k < g.groups; k += F::kBlock) {  // once even for K = 0
     const int64_t groups = g.groups - k < F::kBlock ? g.groups - k : F::kBlock;
-    const int64_t safe = g.groups ? g.safe_groups[panel * blocks + k / F::kBlock] : 0;
-    const int8_t *b = g.b + (panel * g.groups + k) * kStep, *unsafe = b + safe * kStep;
+    const int64_t twins = g.groups ? g.twins[panel * blocks + k / F::kBlock] : 0;
     const uint16_t* order = g.order + panel * g.groups + k;
-    if (g.rows < kWidenRows) {
-      mixed_rows<S, V>(g, MixedBlock<int8_t>{b, unsafe, order, safe, groups}, k, g.column_offset + j);
-      continue;
-    }
-    for (int64_t i = 0; i < (groups - safe) * kStep; i += kVector) {
-      const WordPairs<S> pairs = WordPairs<S>::of(unsafe + i);
-      S::Words::store(widened + i, pairs.even);
-      S::Words::store(widened + i + 2 * S::kLanes, pairs.odd);
-    }
-    mixed_rows<S, V>(g, MixedBlock<int16_t>{b, widened, order, safe, groups}, k, g.column_offset + j);
+    const int8_t* b = g.b + (panel * g.groups + k) * S::kPanel * F::kGroup;
+    mixed_rows<S, V>(g, {b, order, order + twins, order + groups}, k, offset);
   }
 }
 
-// kLanes groups of kRows rows -> their bytes, and their words unless `word` is null.
+// rows <= kRows rows of `groups` groups of codes, `stride` apart -> one interleaved tile of
+// kRows * (groups * 8 + 4) bytes.
 template <class S>
-[[gnu::always_inline]] inline void pack_groups(const uint8_t* from, int64_t stride, uint8_t* byte, uint8_t* word) {
+void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, uint8_t* out) {
   using F = typename S::Mixed;
-  typename F::Wide x[F::kRows];
-  F::interleave(from, stride, x);
-  for (int i = 0; i < F::kRows; ++i) F::store(byte + 2 * i * 4 * F::kRows, x[i]);
-  if (!word) return;
-  for (int i = 0; i < F::kRows; ++i) {
-    const auto even = F::even_codes(x[i]), odd = F::odd_codes(x[i]);
-    F::store(word + 2 * i * 8 * F::kRows, F::low_halves(even, odd));
-    F::store(word + (2 * i + 1) * 8 * F::kRows, F::high_halves(even, odd));
-  }
-}
-
-// rows <= kRows rows of `groups` groups of bytes, `stride` apart -> one interleaved tile of rows * groups * 12
-// bytes; without `words` only the bytes are written.
-template <class S>
-void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, bool words, uint8_t* out) {
-  using F = typename S::Mixed;
-  constexpr int kBytes = 4 * F::kRows, kWords = 2 * kBytes;  // of one group
-  uint8_t* word = words ? out + rows * groups * 4 : nullptr;
+  constexpr int kRows = F::kRows, kCodes = S::kLanes * F::kGroup, kBytes = 2 * F::kGroup * kRows;  // of a group
+  typename S::I32 negative = S::set(0);
+  auto pack = [&](const uint8_t* const(&row)[kRows], uint8_t* to) [[gnu::always_inline]] {
+    typename F::Wide a[kRows];
+    F::interleave(row, a);
+    for (int i = 0; i < kRows; ++i, to += 2 * kBytes) {
+      const typename F::Wide x = F::distances(a[i]), m = F::below(a[i]);
+      negative = F::dot(negative, x, m);
+      F::store_in_turns(to, x, m);
+    }
+  };
+  const uint8_t* row[kRows];
+  for (int r = 0; r < kRows; ++r) row[r] = from + (r < rows ? r : 0) * stride;
   int64_t q = 0;
-  if (rows == F::kRows) {
-    for (; q + S::kLanes <= groups; q += S::kLanes)
-      pack_groups<S>(from + 4 * q, stride, out + q * kBytes, words ? word + q * kWords : nullptr);
-    if (q == groups) return;
-    if (groups >= S::kLanes) {  // the last whole vector, part of it once more
-      q = groups - S::kLanes;
-      return pack_groups<S>(from + 4 * q, stride, out + q * kBytes, words ? word + q * kWords : nullptr);
-    }
-    // Through copies: never read past a row, never write past the tile.
-    uint8_t rest[kBytes * S::kLanes], byte[kBytes * S::kLanes], pairs[kWords * S::kLanes];
-    for (int64_t i = 0; i < groups; ++i)
-      for (int64_t r = 0; r < F::kRows; ++r)
-        __builtin_memcpy(rest + (r * S::kLanes + i) * 4, from + r * stride + 4 * i, 4);
-    pack_groups<S>(rest, 4 * S::kLanes, byte, words ? pairs : nullptr);
-    for (int64_t i = 0; i < groups; ++i) __builtin_memcpy(out + i * kBytes, byte + i * kBytes, kBytes);
-    for (int64_t i = 0; words && i < groups; ++i) __builtin_memcpy(word + i * kWords, pairs + i * kWords, kWords);
-    return;
+  for (; q + S::kLanes <= groups; q += S::kLanes) {
+    pack(row, out + q * kBytes);
+    for (const uint8_t*& r : row) r += kCodes;
   }
-  for (; q < groups; ++q)
-    for (int64_t r = 0; r < rows; ++r) {
-      const uint8_t* x = from + r * stride + 4 * q;
-      uint8_t* to = out + (q * rows + r) * 4;
-      for (int i = 0; i < 4; ++i) to[i] = x[i];
-      if (!words) continue;
-      uint8_t *even = word + (2 * q * rows + r) * 4, *odd = word + ((2 * q + 1) * rows + r) * 4;
-      even[0] = x[0], even[1] = 0, even[2] = x[2], even[3] = 0;
-      odd[0] = x[1], odd[1] = 0, odd[2] = x[3], odd[3] = 0;
-    }
+  if (q < groups) {  // through copies; codes of 128 add nothing
+    uint8_t rest[kRows][kCodes], to[S::kLanes * kBytes];
+    for (int r = 0; r < kRows; ++r)
+      for (int i = 0; i < kCodes; ++i) rest[r][i] = i < 4 * (groups - q) ? row[r][i] : 128;
+    pack({rest[0], rest[1], rest[2], rest[3]}, to);
+    __builtin_memcpy(out + q * kBytes, to, (groups - q) * kBytes);
+  }
+  int32_t lanes[S::kLanes];  // [two groups][row]
+  S::store(lanes, negative);
+  for (int r = 0; r < kRows; ++r) {
+    const int32_t sum = -(lanes[r] + lanes[r + kRows]);
+    __builtin_memcpy(out + groups * kBytes + r * sizeof sum, &sum, sizeof sum);
+  }
 }
 
 }  // namespace octensor::kernels

@@ -44,7 +44,9 @@ struct KernelTable {
   void (*gemm)(const GemmArgs&);
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
   // Interleaves rows for a mixed tile (kernels/gemm_mixed.h); null where the tile is not mixed.
-  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool words, uint8_t* out);
+  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, uint8_t* out);
+  // Prepares a single row's codes for a mixed GEMM (kernels/gemm_row.h); null where the tile is not mixed.
+  void (*pack_row)(const uint8_t* codes, int64_t groups, uint8_t* out);
   void (*pack_runs)(const RunArgs&);
   TapForm taps;
   void (*depthwise)(const DepthwiseArgs&);
@@ -108,12 +110,19 @@ constexpr auto tile_packer() -> decltype(KernelTable::pack_tile) {
 }
 
 template <class S>
+constexpr auto row_packer() -> decltype(KernelTable::pack_row) {
+  if constexpr (kernels::kMixed<S>) return kernels::pack_row<S>;
+  return nullptr;
+}
+
+template <class S>
 constexpr KernelTable make_table(const char* name, const FloatKernels* floats) {
   return {.name = name,
           .tile = gemm_tile_shape<S>(),
           .gemm = kernels::gemm<S>,
           .pack_codes = kernels::pack_codes<S>,
           .pack_tile = tile_packer<S>(),
+          .pack_row = row_packer<S>(),
           .pack_runs = kernels::pack_runs<S>,
           .taps = tap_form<S>(),
           .depthwise = kernels::depthwise<S>,

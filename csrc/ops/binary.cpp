@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "isa/dispatch.h"
+#include "ops/add_proof.h"
 #include "ops/checks.h"
 #include "ops/chunks.h"
 #include "ops/into.h"
@@ -38,21 +39,23 @@ void binary_into(Binary which, const QTensor& a, const QTensor& b, bool relu, QT
   const DTypeInfo& t = info(q.dtype());
   const int32_t z = q.zero_point();
   const bool is_add = which == Binary::add;
-  const BinaryArgs all{.a = a.bytes(),
-                       .b = b.bytes(),
-                       .out = nullptr,
-                       .n = 0,
-                       .a_signed = is_signed8(a.dtype()),
-                       .b_signed = is_signed8(b.dtype()),
-                       .a_zero = a.qparams().zero_point(),
-                       .b_zero = b.qparams().zero_point(),
-                       .out_zero = z,
-                       .a_scale = a.qparams().scale(),
-                       .b_scale = b.qparams().scale(),
-                       .out_scale = is_add ? q.scale() : mul_factor(a.qparams(), b.qparams(), q),
-                       .lo = relu ? 0.0f : static_cast<float>(t.qmin - z),
-                       .hi = static_cast<float>(t.qmax - z)};
+  BinaryArgs all{.a = a.bytes(),
+                 .b = b.bytes(),
+                 .out = nullptr,
+                 .n = 0,
+                 .a_signed = is_signed8(a.dtype()),
+                 .b_signed = is_signed8(b.dtype()),
+                 .a_zero = a.qparams().zero_point(),
+                 .b_zero = b.qparams().zero_point(),
+                 .out_zero = z,
+                 .a_scale = a.qparams().scale(),
+                 .b_scale = b.qparams().scale(),
+                 .out_scale = is_add ? q.scale() : mul_factor(a.qparams(), b.qparams(), q),
+                 .lo = relu ? 0.0f : static_cast<float>(t.qmin - z),
+                 .hi = static_cast<float>(t.qmax - z),
+                 .multiply = false};
   const KernelTable& table = kernel_table();
+  if (is_add) all.multiply = add_by_product(table, all, out.numel());
   const auto kernel = is_add ? table.add : table.mul;
   const bool in_place = out.bytes() == a.bytes() || out.bytes() == b.bytes();
   for_chunks(out.numel(), out.bytes(), in_place, [&](int64_t at, int64_t size, uint8_t* to) {

@@ -134,7 +134,7 @@ void dynamic_product(const DynamicProduct& product, const float* x, int64_t rows
       for (int64_t i = 0; i < some; ++i) packer.codes(block.codes + (begin + i) * m.k, m.k, to + i * stride);
     };
     run_gemm(packer, product.weight, n, {.pack = std::ref(pack), .codes = block.codes, .stride = m.k},
-             {.reals = out + first * m.columns, .stride = m.columns, .real = &real});
+             {.reals = out + first * m.columns, .stride = m.columns, .real = &real, .backward = product.backward});
   }
 }
 

@@ -21,7 +21,8 @@ struct DynamicProduct {
   const DynamicParams* shared;  // for all rows; null: each row has those of its own range
   bool reduce_range = false;    // of the rows' own
   bool relu = false;
-  const char* where;  // begins the error about values that are not finite
+  bool backward = false;  // GemmOutput.backward
+  const char* where;      // begins the error about values that are not finite
 };
 
 // x [rows][k] -> out [rows][columns], both dense.

@@ -28,20 +28,16 @@ int64_t float_panels_size(int64_t k, int64_t columns, const KernelTable& table) 
 }
 
 void pack_float_panels(const FloatMatrix& w, const KernelTable& table, float* out, const int64_t* order) {
-  struct InOrder;
   const int64_t panel = table.floats->panel;
   const int threads = threads_for(w.k * w.columns);
   run_tasks(ceil_div(w.columns, panel), threads, [&](int64_t i) {
-    float* to = out + i * panel * w.k;
-    float* packed = order ? scratch<InOrder, float>(panel * w.k) : to;
     table.floats->pack({.w = w.values + i * panel * w.column_stride,
                         .k_stride = w.k_stride,
                         .column_stride = w.column_stride,
                         .size = w.k,
                         .columns = std::min(panel, w.columns - i * panel),
-                        .out = packed});
-    if (order)
-      for (int64_t k = 0; k < w.k; ++k) std::copy_n(packed + k * panel, panel, to + order[k] * panel);
+                        .out = out + i * panel * w.k,
+                        .order = order});
   });
 }
 

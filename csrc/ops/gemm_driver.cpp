@@ -9,7 +9,7 @@
 namespace octensor {
 namespace {
 
-constexpr int64_t kBlockBytes = 512 * 1024;  // packed activations per block, of which a mixed tile reads half
+constexpr int64_t kBlockBytes = 512 * 1024;  // packed activations per block
 constexpr int64_t kMaxBlockRows = 96;
 
 }  // namespace
@@ -54,7 +54,12 @@ Blocking choose_blocking(const GemmTile& tile, const WeightMatrix& m, int64_t ro
   if (blocks * m.groups > 1) blocks = round_up(blocks * m.groups, threads) / m.groups;  // no thread idles in the end
   const int64_t block = round_up(ceil_div(rows, blocks), tile.rows);
   blocks = ceil_div(rows, block);
-  const PanelChunks cut(ceil_div(m.columns, tile.panel), blocks * m.groups, threads);
+  const int64_t all_panels = ceil_div(m.columns, tile.panel);
+  if (rows * m.groups == 1) {  // a chunk of its own to each thread, of whole pairs of panels
+    const int64_t panels = round_up(ceil_div(all_panels, threads), 2);
+    return {block, 1, panels, ceil_div(all_panels, panels), threads};
+  }
+  const PanelChunks cut(all_panels, blocks * m.groups, threads);
   return {block, blocks, cut.panels, cut.chunks, threads};
 }
 
@@ -86,31 +91,21 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   // Bytes whose signedness fits need no packing, unless rows would share too few cache sets or end within a group.
   const bool in_place = from.codes && m.groups == 1 && bytes && packer.is_signed == tile.signed_bytes &&
                         m.k % tile.group == 0 && (from.stride % 1024 || mixed || rows == 1);
-  // Bytes and words of a row; 21 lines more per tile keep long tiles off each other's cache sets.
-  const int64_t mixed_row = k_groups * 12 + (k_groups >= 64 ? 336 : 0);
-  const Blocking cut = choose_blocking(tile, m, rows, mixed ? std::max<int64_t>(mixed_row, 1) : row_bytes);
+  // A row's activations and its sum; 21 lines more per tile keep long tiles off each other's cache sets.
+  const int64_t mixed_row = k_groups * 8 + 4 + (k_groups >= 64 ? 332 : 0);
+  const Blocking cut = choose_blocking(tile, m, rows, mixed ? mixed_row : row_bytes);
 
-  // Packed bytes still hold their zero point: sum (a - za) w = sum a w - za sum w. One padded row per group.
-  const int64_t padded = round_up(m.columns, tile.panel);
-  struct Offsets;  // shared by the tasks
-  struct Rows;     // of a task
-  int32_t* offset = bytes ? scratch<Offsets, int32_t>(padded * m.groups) : nullptr;
-  for (int64_t g = 0; bytes && g < m.groups; ++g) {
-    for (int64_t c = 0; c < m.columns; ++c)
-      offset[g * padded + c] = static_cast<int32_t>(static_cast<uint32_t>(-packer.packed_zero) *
-                                                    static_cast<uint32_t>(m.weight_sums[g * m.columns + c]));
-    std::fill(offset + g * padded + m.columns, offset + (g + 1) * padded, 0);
-  }
-
+  struct Rows;  // of a task
   auto task = [&](int64_t index) {
     const int64_t g = index % m.groups, c = index / m.groups % cut.chunks, r = index / m.groups / cut.chunks * cut.rows;
     const int64_t n = std::min(cut.rows, rows - r), j = c * cut.panels * tile.panel;
-    const int64_t first = g * m.columns + j, panel = g * (padded / tile.panel) + c * cut.panels;
+    const int64_t first = g * m.columns + j, panel = g * ceil_div(m.columns, tile.panel) + c * cut.panels;
     const int64_t blocks = mixed ? ceil_div(k_groups, tile.mixed_block) : 0;
     // Scratch: the sums of a panel, a sum per row, packed rows, interleaved rows.
     const int64_t sum_bytes = round_up(n * (tile.panel + 1) * sizeof(int32_t), 64);
     const int64_t packed_rows = in_place ? 0 : mixed ? std::min<int64_t>(n, tile.rows) : n;
-    uint8_t* memory = scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? n * mixed_row : 0));
+    uint8_t* memory =
+        scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? round_up(n, tile.rows) * mixed_row : 0));
     auto* sums = reinterpret_cast<int32_t*>(memory);
     int32_t* row_sums = sums + n * tile.panel;
     uint8_t *packed = memory + sum_bytes, *tiles = packed + packed_rows * row_bytes;
@@ -125,7 +120,10 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       }
       for (int64_t t = 0; m.asymmetric && t < some; ++t)
         row_sums[i + t] = row_sum(tile, a + t * stride, m.k, packer.packed_zero);
-      if (mixed) table.pack_tile(a, stride, some, k_groups, !panels->all_safe && some > 1, tiles + i * mixed_row);
+      if (mixed && n == 1)  // has a kernel of its own
+        table.pack_row(a, k_groups, tiles);
+      else if (mixed)
+        table.pack_tile(a, stride, some, k_groups, tiles + i * mixed_row);
     }
     GemmArgs args{.a = mixed      ? tiles
                        : in_place ? from.codes + r * from.stride
@@ -137,17 +135,19 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
                   .columns = std::min(cut.panels * tile.panel, m.columns - j),
                   .groups = k_groups,
                   .order = mixed ? panels->order.data() + panel * k_groups : nullptr,
-                  .safe_groups = mixed ? panels->safe_groups.data() + panel * blocks : nullptr,
+                  .twins = mixed ? panels->twins.data() + panel * blocks : nullptr,
+                  .code_zero = packer.packed_zero,
+                  .weight_sums = bytes ? m.weight_sums.data() + first : nullptr,
                   .row_sums = m.asymmetric ? row_sums : nullptr,
                   .weight_zero = m.asymmetric ? m.zero_points.data() + first : nullptr,
-                  .column_offset = bytes ? offset + g * padded + j : nullptr,
                   .requantize = {},
                   .codes = nullptr,
                   .sums = nullptr,
                   .reals = nullptr,
                   .real = {},
                   .ldc = out.stride,
-                  .scratch = sums};
+                  .scratch = sums,
+                  .backward = out.backward};
     if (out.codes) {
       args.codes = out.codes + r * out.stride + first;
       args.requantize = requantize_of(*out.epilogue, *out.qparams, out.relu, first);

@@ -46,6 +46,7 @@ struct GemmOutput {
   const Epilogue* epilogue = nullptr;
   const QParams* qparams = nullptr;
   const RealEpilogue* real = nullptr;  // pointers at row 0, column 0
+  bool backward = false;               // columns are computed from the last one on
 };
 
 void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows, const GemmRows& from,

@@ -38,6 +38,9 @@ class PackedInt4Linear {
   int64_t group_size() const { return group_size_; }
   int64_t groups() const { return groups_; }
   const std::vector<float>& bias() const { return bias_; }
+  const std::vector<uint8_t>& nibbles() const { return nibbles_; }
+  const std::vector<float>& scales() const { return scales_; }
+  const std::vector<int8_t>& zero_points() const { return zero_points_; }
   int code(int64_t row, int64_t k) const {  // 0 ... 15: the signed code plus 8
     return (nibbles_[row * ((k_ + 1) / 2) + k / 2] >> (k % 2 * 4) & 15) ^ 8;
   }

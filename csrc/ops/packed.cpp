@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/integers.h"
+#include "ops/mixed_groups.h"
 
 namespace octensor {
 namespace {
@@ -57,6 +58,7 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
     m.weight_sums.push_back(plain);
     m.centred_sums.push_back(static_cast<int32_t>(plain - m.k * m.zero_points.back()));
   }
+  m.weight_sums.resize(out + kEpiloguePadding);
   return m;
 }
 
@@ -126,41 +128,6 @@ void PackedWeight::check_sums(int64_t reach, int64_t worst_bias) const {
 }
 
 namespace {
-
-// Safe for any activations in [0, 255] (kernels/gemm_mixed.h): in every column of the panel, weights of either sign
-// in (k0, k1), and in (k2, k3), sum to at most 128.
-bool is_safe(const int8_t* group, int panel) {
-  for (int i = 0; i < panel * 4; i += 2) {
-    const int a = group[i], b = group[i + 1];
-    const int positive = std::max(a, 0) + std::max(b, 0), negative = std::max(-a, 0) + std::max(-b, 0);
-    if (std::max(positive, negative) > 128) return false;
-  }
-  return true;
-}
-
-// Reorders the packed groups of K of all panels, block by block, the safe ones first.
-void order_groups(const GemmTile& t, int64_t panels, int64_t k_groups, PackedPanels& p) {
-  const int64_t step = int64_t{t.panel} * t.group;
-  std::vector<int8_t> block(t.mixed_block * step);
-  p.order.reserve(panels * k_groups);
-  p.all_safe = true;
-  for (int64_t panel = 0; panel < panels; ++panel)
-    for (int64_t k = 0; k < k_groups; k += t.mixed_block) {
-      const int64_t n = std::min<int64_t>(t.mixed_block, k_groups - k);
-      auto* values = reinterpret_cast<int8_t*>(p.values.get()) + (panel * k_groups + k) * step;
-      std::copy_n(values, n * step, block.data());
-      int64_t at = 0;
-      for (bool safe : {true, false}) {
-        for (int64_t q = 0; q < n; ++q) {
-          if (is_safe(block.data() + q * step, t.panel) != safe) continue;
-          std::copy_n(block.data() + q * step, step, values + at++ * step);
-          p.order.push_back(static_cast<uint16_t>(4 * q));
-        }
-        if (safe) p.safe_groups.push_back(static_cast<uint16_t>(at));
-      }
-      p.all_safe &= p.safe_groups.back() == n;
-    }
-}
 
 std::shared_ptr<const PackedPanels> pack_panels(const PackedWeight& weight, const KernelTable& table) {
   const WeightMatrix& m = weight.matrix();

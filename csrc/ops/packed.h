@@ -19,13 +19,16 @@ inline int32_t byte_shift(bool is_signed, bool signed_bytes) {
   return is_signed == signed_bytes ? 0 : is_signed ? 128 : -128;
 }
 
+// Entries after what kernels read by whole vectors from any channel on.
+inline constexpr int64_t kEpiloguePadding = 64;
+
 // Weights as one matrix [groups][columns][k] of int8, zero points moved into int8's range.
 struct WeightMatrix {
   int64_t groups, columns, k;         // columns and k per group
   std::vector<int8_t> values;         // [group][column][k]
   std::vector<int32_t> zero_points;   // [group * columns]
   std::vector<float> scales;          // [group * columns]
-  std::vector<int32_t> weight_sums;   // [group * columns], sum over k of the values, without the zero point
+  std::vector<int32_t> weight_sums;   // [group * columns], sum over k of the values, without the zero point; padded
   std::vector<int32_t> centred_sums;  // the same of value - zero point
   bool asymmetric;                    // some zero point is not 0
   int64_t worst_sum;                  // max over columns of sum_k |w - zero_point|
@@ -37,15 +40,13 @@ struct PackedPanels {
   StoragePtr values;
   int64_t group_bytes;
   // Of the mixed GEMM: per group of the matrix and panel, the order of its groups of K and its blocks' safe ones.
-  std::vector<uint16_t> order, safe_groups;
-  bool all_safe;
+  std::vector<uint16_t> order, twins;
 };
 
 // Largest |code - zero point| that parameters allow.
 int64_t reach_of(const QParams& qparams);
 
 // Everything of the epilogue for one pair of input and output parameters; padded by kEpiloguePadding entries.
-inline constexpr int64_t kEpiloguePadding = 64;
 struct Epilogue {
   std::vector<int32_t> bias;
   std::vector<float> multiplier;

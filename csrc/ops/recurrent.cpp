@@ -59,7 +59,10 @@ void recurrent(const Recurrence& layer, const float* x, const std::vector<int64_
       const int64_t at = backward ? row - n : row;
       float* gh = scratch<HiddenPart, float>(n * width);
       const DynamicParams state = dynamic_params_of("recurrent: hidden state", h, n * hidden, layer.reduce_range);
-      dynamic_product({.weight = layer.hidden, .shared = &state, .where = "recurrent: hidden state"}, h, n, gh);
+      // To and fro: the weights that the last step read last are still in the L2 cache.
+      dynamic_product(
+          {.weight = layer.hidden, .shared = &state, .backward = t % 2 != 0, .where = "recurrent: hidden state"}, h, n,
+          gh);
       step(layer.cell, gi + (at - block_begin) * width, gh, n, hidden, h, c);
       for (int64_t i = 0; out && i < n; ++i)
         std::memcpy(out + (at + i) * out_stride, h + i * hidden, hidden * sizeof(float));

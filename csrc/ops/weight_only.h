@@ -13,6 +13,7 @@ class PackedWeightOnly {
   int64_t out_features() const { return linear_.matrix().columns; }
   int64_t in_features() const { return linear_.matrix().k; }
   const std::vector<float>& bias() const { return linear_.bias(); }
+  const QTensor& weight() const { return linear_.weight(); }
   bool has_zeros() const { return linear_.matrix().asymmetric; }
   int64_t panel_bytes(const KernelTable& table) const;
   std::shared_ptr<const uint8_t[]> panels(const KernelTable& table) const;

@@ -66,21 +66,23 @@ void Program::set_outputs(std::vector<int> values) {
   graph_.outputs = std::move(values);
 }
 
-std::shared_ptr<const Plan> Program::plan(const std::vector<View>& inputs) {
-  const auto find = [&] {
-    return std::find_if(plans_.begin(), plans_.end(), [&](const Entry& e) { return e.plan->inputs == inputs; });
-  };
-  {
-    const std::lock_guard lock(plans_mutex());
-    if (const auto found = find(); found != plans_.end()) {
-      std::rotate(plans_.begin(), found, found + 1);
+std::shared_ptr<const Plan> Program::known_plan(const std::vector<View>& inputs) {
+  const std::lock_guard lock(plans_mutex());
+  for (auto e = plans_.begin(); e != plans_.end(); ++e)
+    if (e->plan->inputs == inputs) {
+      if (e != plans_.begin()) std::rotate(plans_.begin(), e, e + 1);
       return plans_.front().plan;
     }
-  }
+  return nullptr;
+}
+
+std::shared_ptr<const Plan> Program::plan(const std::vector<View>& inputs) {
+  if (auto known = known_plan(inputs)) return known;
   std::shared_ptr<const Plan> made = make_plan(graph_, inputs);
   std::vector<Entry> dropped;  // destroyed after the lock
   const std::lock_guard lock(plans_mutex());
-  if (const auto found = find(); found != plans_.end()) return found->plan;  // somebody was faster
+  for (const Entry& e : plans_)
+    if (e.plan->inputs == inputs) return e.plan;  // somebody was faster
   if (plans_.size() == kMostPlans) {
     dropped.push_back(std::move(plans_.back()));
     plans_.pop_back();

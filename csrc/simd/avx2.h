@@ -1,7 +1,7 @@
-// AVX2: 8 lanes. Two exact products of 8-bit codes, which the mixed GEMM (kernels/gemm_mixed.h) chooses between:
+// AVX2: 8 lanes. Two exact products of 8-bit codes:
 //   Words  pairs of K through vpmaddwd on 16-bit operands, which no 8-bit code with any zero point overflows
-//   Mixed  groups of four K through vpmaddubsw and vpmaddwd, for weights whose pairs cannot leave int16:
-//          255 * (|w0| + |w1|) <= 32,640 where weights of one sign sum to at most 128
+//   Mixed  groups of four K through vpmaddubsw and vpmaddwd, of magnitudes that are at most 128 and weights that take
+//          their signs (kernels/gemm_mixed.h, gemm_row.h)
 // The contract of each operation is in simd/scalar.h.
 #pragma once
 #include <immintrin.h>
@@ -127,7 +127,7 @@ struct Avx2 {
   struct Mixed {
     using Activation = uint8_t;
     using Wide = __m256i;
-    static constexpr int kGroup = 4, kRows = 4, kBlock = 128;
+    static constexpr int kGroup = 4, kRows = 4, kBlock = 256;
     static Wide load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static Wide broadcast(const uint8_t* p) {
       int32_t four;
@@ -137,13 +137,9 @@ struct Avx2 {
     // Sums of byte pairs as words; dot sums these by twos.
     static Words::Wide pairs(Wide a, Wide b) { return _mm256_maddubs_epi16(a, b); }
     static I32 dot(I32 acc, Wide a, Wide b) { return Words::dot(acc, pairs(a, b), Words::set(1)); }
-    static Words::Wide even_weights(Wide b) { return _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8); }
-    static Words::Wide odd_weights(Wide b) { return _mm256_srai_epi16(b, 8); }
-    static Words::Wide even_codes(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xFF)); }
-    static Words::Wide odd_codes(Wide a) { return _mm256_srli_epi16(a, 8); }
-    // kLanes groups of kRows rows, `stride` bytes apart: out[i] holds groups 2 i and 2 i + 1, each of all rows.
-    static void interleave(const uint8_t* rows, int64_t stride, Wide (&out)[kRows]) {
-      auto row = [&](int i) { return load(reinterpret_cast<const int8_t*>(rows + i * stride)); };
+    // kLanes groups of kRows rows: out[i] holds groups 2 i and 2 i + 1, each of all rows.
+    static void interleave(const uint8_t* const (&rows)[kRows], Wide (&out)[kRows]) {
+      auto row = [&](int i) { return load(reinterpret_cast<const int8_t*>(rows[i])); };
       const Wide low01 = _mm256_unpacklo_epi32(row(0), row(1)), high01 = _mm256_unpackhi_epi32(row(0), row(1));
       const Wide low23 = _mm256_unpacklo_epi32(row(2), row(3)), high23 = _mm256_unpackhi_epi32(row(2), row(3));
       const Wide g04 = _mm256_unpacklo_epi64(low01, low23), g15 = _mm256_unpackhi_epi64(low01, low23);
@@ -153,9 +149,22 @@ struct Avx2 {
       out[2] = high_halves(g04, g15);
       out[3] = high_halves(g26, g37);
     }
-    // a = 2 * halves(a) + units(a), byte by byte.
-    static Wide halves(Wide a) { return _mm256_and_si256(_mm256_srli_epi16(a, 1), _mm256_set1_epi8(0x7F)); }
-    static Wide units(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(1)); }
+    // |a - 128|, and all bits where a < 128, byte by byte; weights with such bits flipped.
+    static Wide distances(Wide a) { return _mm256_abs_epi8(_mm256_xor_si256(a, _mm256_set1_epi8(-128))); }
+    static Wide below(Wide a) { return _mm256_cmpgt_epi8(a, _mm256_set1_epi8(-1)); }
+    static Wide flip(Wide b, Wide bits) { return _mm256_xor_si256(b, bits); }
+    // The same, of weights that are to stay in memory: left to itself GCC loads them and spills accumulators.
+    static Wide flip(const int8_t* p, Wide bits) {
+      Wide b;
+      asm("vpxor %2, %1, %0" : "=x"(b) : "x"(bits), "m"(*reinterpret_cast<const __m256i_u*>(p)));
+      return b;
+    }
+    // Four bytes of x, four of y, the next four of x ...
+    static void store_in_turns(uint8_t* p, Wide x, Wide y) {
+      const Wide low = _mm256_unpacklo_epi32(x, y), high = _mm256_unpackhi_epi32(x, y);
+      store(p, low_halves(low, high));
+      store(p + 32, high_halves(low, high));
+    }
     static Wide low_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x20); }
     static Wide high_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x31); }
     static void store(uint8_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }

@@ -7,18 +7,23 @@ torchvision, timm and transformers gave them, so that their state dicts load by 
 
 from __future__ import annotations
 
-from .bert import BertEncoder, bert_base
+from .bert import BertEncoder, SentenceEncoder, bert_base
+from .depthwise_cnn import DepthwiseCNN
 from .efficientnet_lite import EfficientNetLite, efficientnet_lite0
 from .lstm_tagger import LSTMTagger
 from .mobilenet_v2 import MobileNetV2, mobilenet_v2
 from .resnet import ResNet, resnet18, resnet50
+from .rnet import RNet
 
 __all__ = [
     "BertEncoder",
+    "DepthwiseCNN",
     "EfficientNetLite",
     "LSTMTagger",
     "MobileNetV2",
+    "RNet",
     "ResNet",
+    "SentenceEncoder",
     "bert_base",
     "efficientnet_lite0",
     "mobilenet_v2",

@@ -100,3 +100,31 @@ class BertEncoder(nn.Module):
 
 def bert_base(layers: int = 12) -> BertEncoder:
     return BertEncoder(layers)
+
+
+class BertEmbeddings(nn.Module):
+    """The sum of a token's, its position's and the first segment's vectors, normed."""
+
+    def __init__(self, tokens: int, positions: int, hidden: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(tokens, hidden)
+        self.position_embeddings = nn.Embedding(positions, hidden)
+        self.token_type_embeddings = nn.Embedding(2, hidden)
+        self.LayerNorm = nn.LayerNorm(hidden, eps=1e-12)
+
+    def forward(self, tokens):
+        x = self.word_embeddings(tokens) + self.position_embeddings(ot.arange(tokens.shape[1]))
+        return self.LayerNorm(x + self.token_type_embeddings(ot.zeros_like(tokens)))
+
+
+class SentenceEncoder(nn.Module):
+    """A vector of length 1 for each sentence, from tokens [batch, steps] without padding; all-MiniLM-L6-v2's sizes."""
+
+    def __init__(self, tokens: int = 30522, layers: int = 6, hidden: int = 384, heads: int = 12) -> None:
+        super().__init__()
+        self.embeddings = BertEmbeddings(tokens, 512, hidden)
+        self.encoder = BertEncoder(layers, hidden, heads)
+
+    def forward(self, tokens):
+        x = self.encoder(self.embeddings(tokens)).mean(1)
+        return x / (x * x).sum(-1, keepdim=True).sqrt()

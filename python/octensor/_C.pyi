@@ -14,9 +14,11 @@ from octensor.tensor import Tensor
 
 __all__: list[str] = [
     "PackedConv",
+    "PackedFloat",
     "PackedInt4Linear",
     "PackedLinear",
     "PackedWeightOnly",
+    "Program",
     "QParams",
     "QTensor",
     "adaptive_avg_pool",
@@ -29,9 +31,21 @@ __all__: list[str] = [
     "dequantize",
     "dtype",
     "exp",
+    "float_adaptive_avg_pool",
+    "float_avg_pool",
+    "float_conv",
+    "float_linear",
+    "float_matmul",
+    "float_max_pool",
+    "float_norm",
+    "float_softmax",
+    "float_sum",
+    "float_unary",
     "get_isa",
     "get_num_threads",
     "isa_list",
+    "isa_missing",
+    "kernel_forms",
     "linear",
     "linear_dynamic",
     "linear_int4",
@@ -503,6 +517,10 @@ class PackedInt4Linear:
         bias : ndarray of float32, shape [N], optional"""
 
     @property
+    def bias(self) -> typing.Any:
+        """A copy of the float32 bias, or None."""
+
+    @property
     def group_size(self) -> _int:
         """How many K share a scale."""
 
@@ -514,10 +532,338 @@ class PackedInt4Linear:
     def out_features(self) -> _int:
         """N."""
 
+    @property
+    def scales(self) -> typing.Any:
+        """A copy of the scales [N, groups]."""
+
+    @property
+    def weight(self) -> typing.Any:
+        """A copy of the codes, two to a byte."""
+
+    @property
+    def zero_points(self) -> typing.Any:
+        """A copy of the zero points [N, groups], or None."""
+
 class PackedWeightOnly:
     """A linear layer's 8-bit weight [N, K] made ready for float activations."""
 
     def __init__(self, weight: QTensor, bias: typing.Any) -> None: ...
+    @property
+    def bias(self) -> typing.Any:
+        """A copy of the float32 bias, or None."""
+
+    @property
+    def weight(self) -> QTensor:
+        """The quantized weight."""
+
+class PackedFloat:
+    """A float32 weight [N, K] made ready for the kernels."""
+
+    def __init__(self, weight: np.ndarray, bias: typing.Any = None) -> None: ...
+
+class Program:
+    """A network as one planned list of steps; ``octensor.compile`` makes them.
+
+    Built by adding inputs, constants and steps, each of which gives the number of a value, and naming the outputs."""
+
+    def __init__(self) -> None: ...
+    def adaptive_avg_pool(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        output_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex | None],
+    ) -> _int: ...
+    def add(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        qparams: QParams,
+        relu: _bool = False,
+    ) -> _int: ...
+    def add_constant(self, value: typing.Any) -> _int:
+        """A tensor that is the same in every call; it must not change."""
+
+    def add_input(
+        self, name: str, like: typing.Any, sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> _int:
+        """An input with the dtype (and parameters) of `like`; sizes of -1 are free."""
+
+    def avg_pool(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        ceil_mode: _bool,
+        count_include_pad: _bool,
+        divisor_override: typing.SupportsInt | typing.SupportsIndex | None,
+    ) -> _int: ...
+    def cast(self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str) -> _int: ...
+    def cat(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        dim: typing.SupportsInt | typing.SupportsIndex,
+        qparams: QParams,
+    ) -> _int: ...
+    def contiguous(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        channels_last: _bool = False,
+    ) -> _int: ...
+    def conv(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        packed: PackedConv,
+        qparams: QParams,
+        relu: _bool = False,
+    ) -> _int: ...
+    def cut(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        index: collections.abc.Sequence,
+    ) -> _int: ...
+    def dequantize(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str
+    ) -> _int: ...
+    def describe(self, inputs: collections.abc.Sequence) -> list:
+        """What the steps are for inputs of these shapes, one dict each."""
+
+    def embedding(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str
+    ) -> _int: ...
+    def expand(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        sizes: collections.abc.Sequence[
+            tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]
+        ],
+    ) -> _int: ...
+    def float_adaptive_avg_pool(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        output_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex | None],
+    ) -> _int: ...
+    def float_add(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        relu: _bool = False,
+    ) -> _int: ...
+    def float_avg_pool(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        ceil_mode: _bool,
+        count_include_pad: _bool,
+        divisor_override: typing.SupportsInt | typing.SupportsIndex | None,
+    ) -> _int: ...
+    def float_conv(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        weight: np.ndarray,
+        bias: typing.Any,
+        stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        dilation: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        groups: typing.SupportsInt | typing.SupportsIndex,
+        output_padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] | None = None,
+        relu: _bool = False,
+    ) -> _int: ...
+    def float_div(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        relu: _bool = False,
+    ) -> _int: ...
+    def float_linear(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        weight: np.ndarray,
+        bias: typing.Any,
+        relu: _bool = False,
+    ) -> _int: ...
+    def float_matmul(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str
+    ) -> _int: ...
+    def float_max_pool(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        dilation: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        ceil_mode: _bool,
+    ) -> _int: ...
+    def float_mul(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        relu: _bool = False,
+    ) -> _int: ...
+    def float_norm(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        row: typing.SupportsInt | typing.SupportsIndex,
+        groups: typing.SupportsInt | typing.SupportsIndex,
+        run: typing.SupportsInt | typing.SupportsIndex,
+        weight: typing.Any,
+        bias: typing.Any,
+    ) -> _int: ...
+    def float_softmax(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, log: _bool = False
+    ) -> _int: ...
+    def float_sub(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        relu: _bool = False,
+    ) -> _int: ...
+    def float_sum(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        axes: typing.SupportsInt | typing.SupportsIndex,
+        mean: _bool = False,
+    ) -> _int: ...
+    def float_unary(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        name: str,
+        a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    ) -> _int: ...
+    def linear(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        packed: PackedLinear,
+        qparams: QParams,
+        relu: _bool = False,
+    ) -> _int: ...
+    def linear_dynamic(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        packed: PackedLinear,
+        reduce_range: _bool = False,
+        relu: _bool = False,
+        per_row: _bool = False,
+    ) -> _int: ...
+    def linear_int4(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        packed: PackedInt4Linear,
+        relu: _bool = False,
+    ) -> _int: ...
+    @typing.overload
+    def linear_weight_only(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        packed: PackedWeightOnly,
+        relu: _bool = False,
+    ) -> _int: ...
+    @typing.overload
+    def linear_weight_only(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        packed: PackedInt4Linear,
+        relu: _bool = False,
+    ) -> _int: ...
+    def lookup(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        table: typing.Annotated[typing.Any, np.uint8],
+        qparams: QParams,
+    ) -> _int: ...
+    def max_pool(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        dilation: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        ceil_mode: _bool,
+    ) -> _int: ...
+    def memory(self, inputs: collections.abc.Sequence) -> dict:
+        """Bytes of the arena, of its largest live set, and of the weights."""
+
+    def mul(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        qparams: QParams,
+        relu: _bool = False,
+    ) -> _int: ...
+    def permute(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        dims: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> _int: ...
+    def quantize(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        qparams: QParams,
+        channels_last: _bool,
+    ) -> _int: ...
+    def recurrent(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        kernel: str,
+        w_ih: PackedLinear,
+        w_hh: PackedLinear,
+        sizes: collections.abc.Sequence[
+            tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]
+        ],
+        backward: _bool = False,
+        reduce_range: _bool = False,
+    ) -> list[_int]: ...
+    def requantize(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, qparams: QParams
+    ) -> _int: ...
+    def reshape(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        sizes: collections.abc.Sequence[
+            tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]
+        ],
+    ) -> _int: ...
+    def run(self, inputs: collections.abc.Sequence) -> list:
+        """Run all steps; any number of threads may."""
+
+    def run_timed(self, inputs: collections.abc.Sequence) -> list[_float]:
+        """Run all steps and return the seconds that each took."""
+
+    def set_batch_axis(self, axis: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """Which axis of the first input the batch is."""
+
+    def set_outputs(self, values: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
+        """Name the values that a call returns."""
 
 def _rebuild_qtensor(
     data: typing.Any,
@@ -563,13 +909,89 @@ def conv(input: QTensor, packed: PackedConv, qparams: QParams, relu: bool = Fals
     """Convolution of ``x [N, C, ...]``, requantized; padding is real 0. The result is channels-last."""
 
 def cpu_features() -> dict:
-    """What this CPU and operating system can run, by name."""
+    """What this CPU has and this operating system saves, by the names of /proc/cpuinfo."""
 
 def dequantize(input: QTensor) -> np.ndarray:
     """``(q - zero_point) * scale`` as a float32 array."""
 
 def exp(input: np.ndarray) -> np.ndarray:
     """exp of float32 numbers, the same bits on every CPU."""
+
+def float_adaptive_avg_pool(
+    input: np.ndarray, output_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+) -> np.ndarray:
+    """Means over windows that cut the spatial axes into output_size parts."""
+
+def float_avg_pool(
+    input: np.ndarray,
+    kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: typing.SupportsInt | typing.SupportsIndex | None,
+) -> np.ndarray:
+    """The mean of each window."""
+
+def float_conv(
+    input: np.ndarray,
+    weight: np.ndarray,
+    bias: typing.Any,
+    stride: typing.Any,
+    padding: typing.Any,
+    dilation: typing.Any,
+    groups: typing.SupportsInt | typing.SupportsIndex,
+    output_padding: typing.Any = None,
+    relu: bool = False,
+) -> np.ndarray:
+    """Convolution of float32 ``input [N, C, ...]``, transposed where output_padding is given. The result is channels-last."""
+
+@typing.overload
+def float_linear(input: np.ndarray, packed: PackedFloat, relu: bool = False) -> np.ndarray:
+    """``input [..., K]`` times the packed weight transposed, plus its bias."""
+
+@typing.overload
+def float_linear(input: np.ndarray, weight: np.ndarray, bias: typing.Any = None, relu: bool = False) -> np.ndarray:
+    """``input [..., K]`` times the float32 weight [N, K] transposed, plus bias."""
+
+def float_matmul(input: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``[..., M, K]`` times ``[..., K, N]`` or ``[K, N]``."""
+
+def float_max_pool(
+    input: np.ndarray,
+    kernel_size: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    stride: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    padding: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    dilation: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ceil_mode: bool,
+) -> np.ndarray:
+    """The largest value of each window."""
+
+def float_norm(
+    input: np.ndarray,
+    weight: typing.Any,
+    bias: typing.Any,
+    eps: typing.SupportsFloat | typing.SupportsIndex,
+    centre: bool = True,
+    groups: typing.SupportsInt | typing.SupportsIndex = 1,
+    run: typing.SupportsInt | typing.SupportsIndex = 1,
+) -> np.ndarray:
+    """Layer norm of the last axis (rms norm without centre); group norm with groups, and run elements per channel."""
+
+def float_softmax(input: np.ndarray, log: bool = False) -> np.ndarray:
+    """Softmax along the last axis, or its logarithm."""
+
+def float_sum(input: np.ndarray, divisor: typing.SupportsFloat | typing.SupportsIndex = 1.0) -> np.ndarray:
+    """Sums over the last axis, divided."""
+
+def float_unary(
+    name: str,
+    input: np.ndarray,
+    a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> np.ndarray:
+    """A function of kernels/float_elementwise.h, element by element, with its parameters."""
 
 def get_isa() -> str:
     """The instruction set whose kernels run."""
@@ -579,6 +1001,12 @@ def get_num_threads() -> int:
 
 def isa_list() -> list[tuple[str, bool]]:
     """The instruction sets of this build, best first, each with whether this CPU supports it."""
+
+def isa_missing(name: str) -> list[str]:
+    """The features that an instruction set needs and that are not there."""
+
+def kernel_forms() -> list[tuple[str, str]]:
+    """How the kernels that run multiply: the size of a step and the type of activations, by kernel."""
 
 def linear(input: QTensor, packed: PackedLinear, qparams: QParams, relu: bool = False) -> QTensor:
     """``x [..., K]`` times the weight transposed, plus bias, requantized; see docs/numerics.md."""

@@ -1,6 +1,7 @@
 """The command `octensor`.
 
-`octensor info` tells what this installation is and what it runs on, `octensor bench` how fast it is.
+`octensor info` tells what this installation is and what it runs on, `octensor bench` how fast it is; `quantize`, `run`,
+`compare` and `info FILE` work on model files (`octensor.commands`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
 
 from . import _C
 from .backends import cpu
@@ -52,14 +55,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="octensor", description="Quantized neural networks on CPUs.")
     parser.add_argument("--version", action="version", version=_C.__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help="print the version, the CPU, the instruction sets and the threads")
+    parts = commands.add_parser("info", help="print the version, the CPU, the instruction sets and the threads")
+    parts.add_argument("file", type=Path, nargs="?", default=None, help="say instead what a file of ours or ONNX holds")
     bench.add_arguments(commands.add_parser("bench", help="measure octensor beside other runtimes"))
+    wanted = sys.argv[1:] if arguments is None else arguments
+    for name, text in _ON_FILES.items():
+        part = commands.add_parser(name, help=text, description=text)
+        if name in wanted:  # the others need not be imported
+            import_module(f"octensor.commands.{name}").add_arguments(part)
     options = parser.parse_args(arguments)
     try:
         if options.command == "bench":
-            return bench.main(options, sys.argv[1:] if arguments is None else arguments)
-        print(info())
-    except ValueError as error:  # OCTENSOR_ISA names a set that this CPU does not have
-        print(f"octensor: {error}", file=sys.stderr)
+            return bench.main(options, wanted)
+        if options.command in _ON_FILES:
+            return int(import_module(f"octensor.commands.{options.command}").main(options))
+        print(info() if options.file is None else import_module("octensor.commands.info").describe(options.file))
+    except (ValueError, TypeError, OSError, ImportError) as error:  # also: OCTENSOR_ISA names a set that is not there
+        print(f"octensor {options.command}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+_ON_FILES = {
+    "quantize": "quantize an ONNX model to int8 on samples, and say what that costs",
+    "run": "run a model file on samples",
+    "compare": "compare the outputs of two model files on samples",
+}

@@ -166,3 +166,11 @@ def layered(*tables: Mapping[Pattern, Any]) -> dict[Pattern, Any]:
         for pattern, handler in table.items():
             found.setdefault(pattern, handler)
     return found
+
+
+def put_first(table: dict[Pattern, Any], pattern: Pattern, handler: Any) -> None:
+    """Put a row before all others of a table, in place."""
+    others = {key: value for key, value in table.items() if key != pattern}
+    table.clear()
+    table[pattern] = handler
+    table.update(others)

@@ -26,6 +26,7 @@ from .limits import MOST_AXES, empty_array
 
 MOST_HEADER_BYTES = 16 << 20
 MOST_TENSORS = 100_000
+MOST_CONTAINERS = 500_000  # parsed, each takes many times the memory of its text
 
 _DTYPES = {
     "BOOL": "|b1",
@@ -70,6 +71,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         if length > MOST_HEADER_BYTES:
             raise ValueError(f"{where}: expected a header of at most {MOST_HEADER_BYTES} bytes, got one of {length}")
         header = file.read(length)
+    if header.count(b"{") + header.count(b"[") > MOST_CONTAINERS:
+        raise ValueError(f"{where}: expected a header that names at most {MOST_TENSORS} tensors")
     try:
         entries = json.loads(header, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -92,7 +95,10 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metada
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode  # as the user's umask has it; save_file makes a new file that only its owner reads
         save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, part, dict(metadata))
+        part.chmod(mode)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

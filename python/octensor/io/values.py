@@ -15,6 +15,8 @@ JSON                            value
 ``{"qparams": {...}}``          QParams: scale, zero_point, dtype, axis, float_zero_point
 ``{"tensor": "name"}``          an array of the file
 ``{"node": 7}``                 the result of a node before; so ``{"input": 0}``, ``{"constant": "path"}``
+``{"batch": [2, 3]}``           2 + 3 n, n the first input's size along axis 0
+``{"function": "argmax"}``      NumPy's argmax or argmin
 =============================== ================================================
 
 Numbers survive exactly: Python writes floats with as many digits as they need.
@@ -86,34 +88,50 @@ def encode(value: Any, special: Callable[[Any], Any]) -> Any:
     return form
 
 
-def decode(form: Any, special: Callable[[str, Any], Any], depth: int = 0) -> Any:
-    """Return the value of a JSON form; `special(kind, content)` gives arrays and results of nodes.
+def decode(form: Any, special: Callable[[str, Any], Any], count: Callable[[], None], depth: int = 0) -> Any:
+    """Return the value of a JSON form.
+
+    Parameters
+    ----------
+    form
+        What JSON gave.
+    special : callable
+        ``special(kind, content)`` gives arrays, results of nodes and the like.
+    count : callable
+        Called for every value; may raise.
 
     Raises
     ------
     ValueError
         If the form is none of the table above.
     """
+
+    def inner(part: Any) -> Any:
+        return decode(part, special, count, depth + 1)
+
+    count()
     if depth > MOST_DEPTH:
         raise ValueError(f"expected containers at most {MOST_DEPTH} deep")
     if form is None or isinstance(form, (bool, int, float, str)):
+        if type(form) is int and abs(form) >= 1 << 64:
+            raise ValueError(f"expected integers of 64 bits, got one of {form.bit_length()}")
         return form
     if isinstance(form, list):
-        return [decode(item, special, depth + 1) for item in form]
+        return [inner(item) for item in form]
     if not isinstance(form, dict) or len(form) != 1:
         raise ValueError(f"expected a value or an object with one key, got {form!r:.80}")
     ((kind, content),) = form.items()
     items = content if isinstance(content, list) else None
     if kind == "tuple" and items is not None:
-        return tuple(decode(item, special, depth + 1) for item in items)
+        return tuple(inner(item) for item in items)
     if kind == "dict" and items is not None and all(isinstance(item, list) and len(item) == 2 for item in items):
-        pairs = [(decode(k, special, depth + 1), decode(v, special, depth + 1)) for k, v in items]
+        pairs = [(inner(k), inner(v)) for k, v in items]
         if all(isinstance(k, (str, int, float)) for k, _ in pairs):
             return dict(pairs)
     if kind == "float" and content in ("inf", "-inf", "nan"):
         return float(content)
     if kind == "slice" and items is not None and len(items) == 3:
-        return slice(*(decode(item, special, depth + 1) for item in items))
+        return slice(*(inner(item) for item in items))
     if kind == "ellipsis" and content is True:
         return Ellipsis
     if kind == "qparams" and isinstance(content, dict):
@@ -122,7 +140,7 @@ def decode(form: Any, special: Callable[[str, Any], Any], depth: int = 0) -> Any
         return QDTYPES[content]
     if kind == "dtype" and isinstance(content, str) and content in NUMPY_DTYPES:
         return np.dtype(content)
-    if kind in ("tensor", "input", "constant", "node"):
+    if kind in ("tensor", "input", "constant", "node", "batch", "function"):
         return special(kind, content)
     raise ValueError(f"expected a value, got {form!r:.80}")
 
@@ -154,7 +172,12 @@ def decode_qparams(form: dict[str, Any]) -> QParams:
     scale, zero_point, dtype, axis, float_zero_point = (
         form[k] for k in ("scale", "zero_point", "dtype", "axis", "float_zero_point")
     )
-    if dtype not in QDTYPES or type(float_zero_point) is not bool or not (axis is None or type(axis) is int):
+    if (
+        not isinstance(dtype, str)
+        or dtype not in QDTYPES
+        or type(float_zero_point) is not bool
+        or not (axis is None or type(axis) is int)
+    ):
         raise ValueError(
             f"qparams: expected a dtype of {', '.join(QDTYPES)} and an axis, got {dtype!r:.40}, {axis!r:.40}"
         )

@@ -71,7 +71,7 @@ class Linear(WeightedLayer):
         return noted
 
     def _run_dynamic(self, x: np.ndarray, packed: PackedLinear, relu: bool) -> np.ndarray:
-        result = _C.linear_dynamic(x, packed, relu=relu)
+        result: np.ndarray = _C.linear_dynamic(x, packed, relu=relu)
         if RECORDING.recorder is not None:
             RECORDING.recorder.note(LINEAR_DYNAMIC, (x, self.weight, self.bias), {"relu": relu}, result)
         return result

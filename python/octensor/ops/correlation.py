@@ -58,9 +58,19 @@ class Geometry:
         self.o, self.cg, *kernel = w_shape
         self.size, self.kernel = tuple(size), tuple(kernel)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        if out is None:
-            axes = zip(self.size, self.kernel, stride, padding, dilation, strict=True)
-            out = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
+        # `columns` makes a view by these, so they may not reach beyond the array.
+        if min((*stride, *dilation), default=1) < 1 or min((*padding, *self.kernel), default=0) < 0:
+            raise ValueError(
+                "convolution: expected strides and dilations of at least 1 and no negative padding, got "
+                f"{stride}, {dilation}, {padding}"
+            )
+        if groups < 1 or self.cg * groups != self.c:
+            raise ValueError(f"convolution: expected {self.cg} channels in each of {groups} groups, got {self.c}")
+        axes = tuple(zip(self.size, self.kernel, stride, padding, dilation, strict=True))
+        fit = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
+        out = fit if out is None else tuple(out)
+        if len(out) != len(fit) or any(not 0 <= n <= m for n, m in zip(out, fit, strict=True)):
+            raise ValueError(f"convolution: expected up to {fit} positions of a window that fits its input, got {out}")
         self.out = out
         self.taps_count = int(np.prod(self.kernel, dtype=np.int64))
         self.depthwise = self.cg == 1 and groups > 1

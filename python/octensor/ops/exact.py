@@ -70,7 +70,7 @@ def DEQUANTIZE(x: QTensor) -> Tensor:
 @exact("int_repr")
 def INT_REPR(x: QTensor) -> np.ndarray:
     """Return the codes."""
-    return x.int_repr()
+    return np.asarray(x.int_repr())
 
 
 @exact("linear_dynamic")

@@ -1,13 +1,14 @@
 """`on_float32`: the float32 form of an op, computed by kernels with one order of operations.
 
 NumPy and the BLAS under it choose their order, and whether to fuse, by the CPU; the kernels give the same bits on every
-instruction set, thread count and split of a batch (docs/numerics.md, *Float ops*). Other dtypes stay with NumPy: float64
-for gradient checks and for the tables of 8-bit ops, which thereby keep the values they have on record.
+instruction set, thread count and split of a batch (docs/numerics.md, *Float ops*). Other dtypes stay with NumPy:
+float64 for gradient checks and for the tables of 8-bit ops, which thereby keep the values they have on record.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,4 +46,5 @@ def unary(name: str, *parameters: float) -> Callable[[Forward], Forward]:
 def rows_of(x: np.ndarray, dims: tuple[int, ...]) -> np.ndarray:
     """Return x with these axes flattened into its last one."""
     kept = [d for d in range(x.ndim) if d not in dims]
-    return x.transpose(*kept, *dims).reshape(*(x.shape[d] for d in kept), -1)
+    count = math.prod(x.shape[d] for d in dims)
+    return np.reshape(x.transpose(*kept, *dims), (*(x.shape[d] for d in kept), count))

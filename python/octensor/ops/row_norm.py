@@ -53,8 +53,8 @@ def _float32(x: Any, weight: Any, bias: Any, *, rows: int, eps: float, channels:
         return np.empty_like(x)
     flat = x.reshape(rows, -1)
     groups, run = (rows // x.shape[0], math.prod(x.shape[2:])) if channels else (1, 1)
-    affine = [None if v is None else v.reshape(-1) for v in (weight, bias)]
-    return _C.float_norm(flat, *affine, eps, groups=groups, run=run).reshape(x.shape)
+    weight, bias = (None if v is None else v.reshape(-1) for v in (weight, bias))
+    return np.reshape(_C.float_norm(flat, weight, bias, eps, groups=groups, run=run), x.shape)
 
 
 @on_float32(_float32)

@@ -22,7 +22,7 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
 
 def _rows(x: Any, dim: int, log: bool) -> np.ndarray:
     if dim == x.ndim - 1:
-        return _C.float_softmax(x, log)
+        return np.asarray(_C.float_softmax(x, log))
     return np.moveaxis(_C.float_softmax(np.moveaxis(x, dim, -1), log), -1, dim)
 
 

@@ -1,7 +1,7 @@
 """From a recorded graph to instructions: every op has a row in `ROWS`, a function that adds its instructions.
 
-A row is called with a `Site` (where it stands, and how to add), the op's tensors (`Value`s and None) and its attributes,
-and returns a `Value` or a tuple of them. It raises `Unsupported` for what it does not cover.
+A row is called with a `Site` (where it stands, how to add), the op's tensors (`Value`s and None) and its attributes. It
+returns a `Value` or a tuple of them. It raises `Unsupported` for what it does not cover.
 """
 
 from __future__ import annotations

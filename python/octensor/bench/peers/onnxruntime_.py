@@ -68,12 +68,13 @@ class OnnxRuntime:
             fp32, int8, prefix = self._conv, self._qlinear_conv, "ort u8"
         else:
             fp32, int8, prefix = self._lstm, self._lstm_dynamic, "ort dyn "
-        return [
+        found = [
             Variant("ort fp32", "fp32", lambda data: fp32(layer, data)),
             Variant(f"{prefix}s8", "int8", lambda data: int8(layer, data, False, False)),
             Variant(f"{prefix}u8", "int8", lambda data: int8(layer, data, True, False)),
             Variant(f"{prefix}s8 precise", "int8", lambda data: int8(layer, data, False, True)),
         ]
+        return found[:3] if isinstance(case, Lstm) else found  # whose node knows nothing of "precise"
 
     # --- models -----------------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ class OnnxRuntime:
         ort = self._ort
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # the process has other sessions
         if precise:
             options.add_session_config_entry("session.x64quantprecision", "1")
         session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

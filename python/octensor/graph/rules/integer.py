@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-import octensor
 from octensor import _C, nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
@@ -33,12 +32,14 @@ from octensor.nn.weighted import WeightedLayer
 from octensor.ops import OPS, OpSpec
 from octensor.ops import quantized as qops
 from octensor.ops.activation import CLAMP, relu, relu6
+from octensor.ops.elementwise import add, mul
+from octensor.ops.shape import cat
 
 # Function -> what it is on quantized tensors, without and with a relu behind it.
 CALLS: Mapping[Any, tuple[Any, Any]] = {
-    octensor.add: (qops.add, qops.add_relu),
-    octensor.mul: (qops.mul, qops.mul_relu),
-    octensor.cat: (qops.cat, qops.cat_relu),
+    add: (qops.add, qops.add_relu),
+    mul: (qops.mul, qops.mul_relu),
+    cat: (qops.cat, qops.cat_relu),
 }
 
 
@@ -66,14 +67,14 @@ def integer_layers(modules: GraphModule, grids: Mapping[str, _C.QParams]) -> int
 def signed(weight: _C.QTensor) -> _C.QTensor:
     """Return weights as int8 codes, which is what layers take."""
     q = weight.qparams
-    if q.dtype == octensor.qint8:
+    if q.dtype == _C.qint8:
         return weight
     zeros: Any = np.asarray(q.zero_point).astype(np.int64) - 128
     scale: Any = np.asarray(q.scale, np.float64)
     if not q.is_per_channel:
         scale, zeros = float(q.scale), int(zeros)
     codes = (weight.int_repr().astype(np.int16) - 128).astype(np.int8)
-    return _C.QTensor.from_numpy(codes, _C.QParams(scale, zeros, octensor.qint8, q.axis))
+    return _C.QTensor.from_numpy(codes, _C.QParams(scale, zeros, _C.qint8, q.axis))
 
 
 def integer_calls(modules: GraphModule) -> int:
@@ -83,7 +84,7 @@ def integer_calls(modules: GraphModule) -> int:
         forms = CALLS.get(called(node)) if node.op in ("call_function", "call_method") else None
         if forms is None or (node.kwargs and set(node.kwargs) != {"dim"}):
             continue
-        parts = list(node.args[0]) if called(node) is octensor.cat else list(node.args)
+        parts = list(node.args[0]) if called(node) is cat else list(node.args)
         if len(parts) < 2 or not all(is_dequantize(part) for part in parts):
             continue
         end = _end(node, modules)
@@ -91,7 +92,7 @@ def integer_calls(modules: GraphModule) -> int:
             continue
         quantize, has_relu, qparams = end
         operands: tuple[Any, ...] = tuple(part.args[0] for part in parts)
-        if called(node) is octensor.cat:
+        if called(node) is cat:
             operands = (list(operands), node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0))
         with modules.graph.inserting_before(quantize):
             arguments = (*operands, qparams.scale, qparams.zero_point)

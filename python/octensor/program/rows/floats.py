@@ -65,8 +65,11 @@ def batch_norm(
     """Add a batch norm in eval mode: a factor and a summand for each channel."""
     if training or x.qparams is not None:
         raise Unsupported("programs have batch norms of floats in eval mode alone: call .eval(), or fuse_modules")
-    gamma, beta, m, v = (None if p is None else np.asarray(constant_of(p, "parameter")) for p in (weight, bias, mean, var))
-    assert m is not None and v is not None
+    gamma, beta, m, v = (
+        None if p is None else np.asarray(constant_of(p, "parameter")) for p in (weight, bias, mean, var)
+    )
+    assert m is not None
+    assert v is not None
     scale = 1 / np.sqrt(v + eps)
     scale = scale if gamma is None else scale * gamma
     shift = -m * scale if beta is None else -m * scale + beta
@@ -144,7 +147,7 @@ def reduce(site: Site, x: Value, dim: tuple[int, ...], keepdim: bool, mean: bool
 
 @row("sum")
 def total(site: Site, x: Value, *, dim: tuple[int, ...], keepdim: bool) -> Value:
-    """Sums over axes."""
+    """Add sums over axes."""
     if x.qparams is not None:
         raise Unsupported("programs have sums of floats alone: call .dequantize() before it")
     return reduce(site, x, dim, keepdim, mean=False)

@@ -88,7 +88,7 @@ for _name in _POOLS:
 
 @row("mean")
 def mean(site: Site, x: Value, *, dim: tuple[int, ...], keepdim: bool) -> Value:
-    """A mean over all spatial axes is a pool."""
+    """Add a mean; of codes one over all spatial axes, which is a pool."""
     if not quantized(x):
         return float_layers.reduce(site, x, dim, keepdim, mean=True)
     if x.ndim not in (3, 4, 5) or sorted(dim) != list(range(2, x.ndim)):

@@ -21,7 +21,7 @@ def reshape(site: Site, x: Value, *, shape: Any) -> Value:
 
 @row("permute")
 def permute(site: Site, x: Value, *, dims: Any) -> Value:
-    """The axes in another order."""
+    """Put the axes into another order."""
     return site.add("permute", [x], site.meta, dims=list(dims))
 
 
@@ -67,7 +67,7 @@ def cat(site: Site, *parts: Value, dim: int, qparams: QParams | None = None) -> 
 
 @row("clone")
 def clone(site: Site, x: Value) -> Value:
-    """A copy is the value itself: nothing in a program writes into it."""
+    """Return the value itself: nothing in a program writes into it."""
     return x
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from octensor import nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import Match, Pattern, called, find, layer_of, layered
+from octensor.graph.patterns import Match, Pattern, called, find, layer_of, layered, put_first
+from octensor.graph.python_code import target_text
 from octensor.nn.batchnorm import BatchNormLayer
 from octensor.nn.module import Module
 from octensor.ops.activation import relu, relu6
@@ -57,7 +58,7 @@ class FuseHandler:
     def fuse(self, fuser_methods: Mapping[tuple[type[Module], ...], Any]) -> Node:
         """Fuse; return the node that has the value of the last one now."""
         first = self.match.first
-        names = [str(node.target) for node in reversed(self.match.nodes)]
+        names = [target_text(node) for node in reversed(self.match.nodes)]
         try:
             fused = fuse_known_modules(self.layers(), fuser_methods)[0]  # type: ignore[arg-type]
         except ValueError as error:
@@ -99,7 +100,7 @@ def register_fusion_pattern(pattern: Pattern) -> Callable[[type[FuseHandler]], t
     """
 
     def register(handler: type[FuseHandler]) -> type[FuseHandler]:
-        _REGISTERED[pattern] = handler
+        put_first(_REGISTERED, pattern, handler)
         return handler
 
     return register

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from octensor import nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
-from octensor.graph.patterns import Match, MatchAllNode, Pattern, called, layer_of, layered
+from octensor.graph.patterns import Match, MatchAllNode, Pattern, called, layer_of, layered, put_first
 from octensor.nn import functional as F
 from octensor.nn.embedding import EmbeddingTable
 from octensor.nn.module import Module
@@ -366,7 +366,7 @@ def register_quant_pattern(
     """
 
     def register(handler: type[QuantizeHandler]) -> type[QuantizeHandler]:
-        _REGISTERED[pattern] = handler
+        put_first(_REGISTERED, pattern, handler)
         if output_activation_post_process is not None:
             _OUTPUT_POST_PROCESS[pattern] = output_activation_post_process
         return handler

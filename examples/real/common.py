@@ -1,0 +1,77 @@
+"""What the scripts share: files of installed packages, models in ONNX Runtime, and the table that is printed.
+
+Nothing is downloaded: networks and data lie inside the packages of requirements/real.txt. ``--data FOLDER`` names a
+folder that is searched instead, for files that were unpacked or that no package installs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path, PurePath
+
+import numpy as np
+
+import octensor as ot
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the architectures: `networks`
+
+
+def arguments(text: str) -> argparse.Namespace:
+    """Read the command line of a script."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder to search for the files, instead of installed packages")
+    return parser.parse_args()
+
+
+def find(package: str, pattern: str, data: Path | None = None) -> list[Path]:
+    """Return the files of an installed package, or of a folder, whose name matches; at least one."""
+    if data is not None:
+        found = list(data.rglob(pattern))
+    else:
+        try:
+            files = metadata.files(package) or []
+        except metadata.PackageNotFoundError:
+            files = []
+        found = [Path(str(file.locate())) for file in files if PurePath(file).match(pattern)]
+    if not found:
+        raise SystemExit(f"{pattern} is missing: pip install -r requirements/real.txt ({package}), or --data FOLDER")
+    return sorted(found)
+
+
+def run(model: Callable[..., object], x: np.ndarray, batch: int = 20) -> np.ndarray:
+    """Return a model's outputs for samples, batch by batch."""
+    with ot.no_grad():
+        return np.concatenate([np.asarray(model(ot.from_numpy(x[i : i + batch]))) for i in range(0, len(x), batch)])
+
+
+def file_size(model: object, example: object) -> int:
+    """Return the bytes of a model's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.oct"
+        ot.save(model, path, example)
+        return path.stat().st_size
+
+
+def relative_error(reference: np.ndarray, values: np.ndarray) -> float:
+    """Return the largest difference as a share of the largest value."""
+    return float(np.abs(np.float64(reference) - values).max() / np.abs(reference).max())
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Return how often the largest outputs are at the same place."""
+    return float(np.mean(a.argmax(-1) == b.argmax(-1)))
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table in Markdown."""
+    lines = [["", *columns], *rows]
+    print(f"\n{title}\n")
+    for number, line in enumerate(lines):
+        cells = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in line]
+        print("| " + " | ".join(cells) + " |")
+        if number == 0:
+            print("| --- " * len(cells) + "|")

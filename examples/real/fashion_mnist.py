@@ -1,0 +1,86 @@
+"""Fashion-MNIST: a depthwise CNN that PyTorch trained (`fashion`), calibrated and converted here; 10,000 test images.
+
+With ``--qat STEPS`` it is then trained further with its quantization simulated, and converted again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import common
+import numpy as np
+import peer
+from fashion import WEIGHTS, images, labels
+from networks import DepthwiseCNN
+
+import octensor as ot
+from octensor import nn
+from octensor.quantization import calibrate, get_default_qat_qconfig, get_default_qconfig, quantize_fx, sqnr
+
+CALIBRATION = 500
+
+
+def quantize(model: nn.Module, x: np.ndarray) -> nn.Module:
+    """Return the int8 model, calibrated."""
+    prepared = quantize_fx.prepare_fx(model, {"": get_default_qconfig()})
+    return quantize_fx.convert_fx(calibrate(prepared, x))
+
+
+def train_quantized(model: nn.Module, x: np.ndarray, y: np.ndarray, steps: int) -> nn.Module:
+    """Return the int8 model after some steps of training with simulated quantization."""
+    prepared = quantize_fx.prepare_qat_fx(model.train(), {"": get_default_qat_qconfig()})
+    optimizer, loss = ot.optim.Adam(prepared.parameters(), lr=1e-4), nn.CrossEntropyLoss()
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        batch = rng.integers(0, len(x), 64)
+        optimizer.zero_grad()
+        loss(prepared(ot.from_numpy(x[batch])), ot.from_numpy(y[batch])).backward()
+        optimizer.step()
+    model.eval()
+    return quantize_fx.convert_fx(prepared.eval())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's files")
+    parser.add_argument("--weights", type=Path, default=Path(WEIGHTS), help="what fashion.py wrote")
+    parser.add_argument("--qat", type=int, default=0, metavar="STEPS", help="train with simulated quantization")
+    given = parser.parse_args()
+    model = DepthwiseCNN()
+    model.load_state_dict(ot.load(given.weights))
+    model.eval()
+    train, x, y = images(given.data, "train"), images(given.data, "t10k"), labels(given.data, "t10k")
+    calibration, example = train[:CALIBRATION], ot.from_numpy(x[:1])
+
+    models = {"float": model, "octensor int8": quantize(model, calibration)}
+    if given.qat:
+        models["octensor int8, trained"] = train_quantized(model, train, labels(given.data, "train"), given.qat)
+    columns = {name: (common.run(m, x, 200), common.file_size(m, example)) for name, m in models.items()}
+    expected = columns["float"][0]
+    if peer.available():
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+            peer.export("depthwise_cnn", "DepthwiseCNN", model, x[:1], source)
+            theirs = common.run(peer.Session(source), x, 200)
+            print(f"float, to ONNX Runtime's: {common.relative_error(theirs, expected):.1e}")
+            peer.quantize(source, target, calibration[:, None])
+            for name, exact in (("default", False), ("exact", True)):
+                session = peer.Session(target, exact)
+                columns[f"ONNX Runtime, {name}"] = common.run(session, x, 200), target.stat().st_size
+    results = columns.values()
+    common.table(
+        "Fashion-MNIST, 10,000 images",
+        columns,
+        [
+            ["accuracy", *(f"{np.mean(z.argmax(1) == y):.4f}" for z, _ in results)],
+            ["same class as float", *(f"{common.agreement(expected, z):.4f}" for z, _ in results)],
+            ["signal to noise, dB", *(sqnr(expected, z) for z, _ in results)],
+            ["file, kB", *(size / 1e3 for _, size in results)],
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

