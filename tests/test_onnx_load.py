@@ -187,6 +187,19 @@ def test_quantized_models_run_in_integers(kind: Any) -> None:
     assert (steps > 0.5).mean() < 0.02
 
 
+def test_qgemm_is_exact_before_it_rounds() -> None:
+    a, b = RNG.integers(0, 256, (3, 5), np.uint8), RNG.integers(-128, 128, (4, 5), np.int8)
+    c = RNG.integers(-500, 500, 4, np.int32)
+    scales = np.array([0.01, 0.02, 0.005, 0.01], np.float32)
+    arrays = {"a": a, "as": np.float32(0.03), "az": np.uint8(7), "b": b, "bs": scales, "bz": np.zeros(4, np.int8)}
+    arrays |= {"c": c, "ys": np.float32(0.5), "yz": np.uint8(100)}
+    model = _model([helper.make_node("QGemm", list(arrays), ["y"], domain="com.microsoft", transB=1)], None, **arrays)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    sums = (a.astype(np.int64) - 7) @ b.astype(np.int64).T + c
+    want = np.clip(np.rint(sums * (np.float64(np.float32(0.03)) * scales) / 0.5) + 100, 0, 255)
+    np.testing.assert_array_equal(np.asarray(ot.onnx.load(model.SerializeToString())()), want)
+
+
 # --- damaged and hostile ---------------------------------------------------------------------------------------------
 
 

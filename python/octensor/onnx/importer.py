@@ -24,10 +24,18 @@ from ..graph.meta import TensorMeta
 from ..graph.node import Node as GraphNode
 from ..graph.rules import simplify
 from ..graph.rules.drop import merge_duplicates
-from ..graph.rules.integer import integer_calls, integer_layers, pool_codes, split_dequantize
+from ..graph.rules.integer import (
+    integer_calls,
+    integer_layers,
+    integer_tables,
+    mean_codes,
+    pool_codes,
+    split_dequantize,
+)
 from ..ops import activation, elementwise, matmul
 from ..tensor import Tensor
 from . import operators  # noqa: F401  (fills the table)
+from .dynamic_layers import dynamic_layers
 from .makers import MAKERS, item
 from .model import GraphRecord, Node
 from .operators.quantized import as_qtensor
@@ -35,9 +43,11 @@ from .registry import OPERATORS, Operator
 from .types import Known, infer
 
 MOST_NAME = 100
+# How names of weights end, and what tools add to them that write them quantized.
+_WEIGHT = r"[._]?(weight|kernel|W)([._](real|t|dequantized|DequantizeLinear_Output))*$"
 MOST_LITERAL = 64  # whole numbers that are written into the graph instead of stored
 # Float operators that are octensor's functions as they are, given float32 inputs and no attributes.
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Add": elementwise.add,
     "Sub": elementwise.sub,
     "Mul": elementwise.mul,
@@ -102,6 +112,7 @@ class Importer:
         results = [self.argument(self.value(o.name), o.name) for o in record.outputs]
         self.graph.output(results[0] if len(results) == 1 else tuple(results))
         self.graph.eliminate_dead_code()
+        dynamic_layers(self, item)
         used = {n.target for n in self.graph.nodes if n.op in ("get_attr", "call_module")}
         module = GraphModule(
             {k: v for k, v in self.root.items() if k in used}, self.graph, record.name or "GraphModule"
@@ -206,6 +217,11 @@ class Importer:
         self.beginnings.update(".".join(parts[:i]) for i in range(1, len(parts)))
         return chosen
 
+    def forget(self, path: str) -> None:
+        """Let go of an attribute, so that its path is free."""
+        del self.root[path]
+        self.beginnings = {".".join(p.split(".")[:i]) for p in self.root for i in range(1, p.count(".") + 1)}
+
     def inside_another(self, path: str) -> bool:
         """Whether a path leads through, or is the beginning of, another one."""
         parts = path.split(".")
@@ -262,7 +278,7 @@ class Importer:
     def call(self, operator: Operator, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         """Add a call of an operator's function, or of octensor's own."""
         function = operator.function
-        own = _FUNCTIONS.get(node.operator)
+        own = FUNCTIONS.get(node.operator)
         if own is not None and all(self.known_of(n).dtype == "float32" for n in node.inputs if n):
             function = own
         placed = [self.argument(a, n) for a, n in zip(arguments, [*node.inputs, *[node.name] * 8], strict=False)]
@@ -289,7 +305,7 @@ class Importer:
 
     def module(self, node: Node, weight: str, layer: nn.Module, *arguments: Any) -> GraphNode:
         """Add a call of a layer; it is named after its weight, or after the node."""
-        stem = re.sub(r"[._]?(weight|kernel|W)$", "", weight)
+        stem = re.sub(_WEIGHT, "", weight)
         path = self.store(_path(stem if "." in stem or stem else node.name), layer.eval())
         placed = tuple(self.argument(a, node.name) for a in arguments)
         result = self.graph.call_module(path, placed)
@@ -339,6 +355,8 @@ def to_integers(module: GraphModule, grids: Mapping[str, QParams]) -> None:
     split_dequantize(module)
     while integer_layers(module, grids) + integer_calls(module) + pool_codes(module):
         split_dequantize(module)
+    while integer_tables(module) + mean_codes(module):  # behind the layers, which take a ReLU in
+        pass
     simplify(module)
 
 

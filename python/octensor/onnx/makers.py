@@ -27,6 +27,7 @@ Maker = Callable[["Importer", Node, list[Any], dict[str, Any]], Any]
 _CONVS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 _TRANSPOSED = {3: nn.ConvTranspose1d, 4: nn.ConvTranspose2d, 5: nn.ConvTranspose3d}
 _NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_AVERAGE_POOLS = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 _MAX_POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
@@ -197,6 +198,20 @@ def _make_max_pool(importer: Importer, node: Node, arguments: list[Any], keyword
     return importer.module(node, node.name or node.outputs[0], layer, arguments[0])
 
 
+def _make_average_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    kernel = tuple(keywords["kernel_shape"])
+    padding = _around(keywords, len(kernel))
+    one = (1,) * len(kernel)
+    gaps = tuple(keywords.get("dilations") or one) != one
+    if padding is None or gaps or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        return None
+    layer = _AVERAGE_POOLS[len(kernel)](
+        kernel, keywords.get("strides") or one, padding, bool(keywords.get("ceil_mode", 0)),
+        bool(keywords.get("count_include_pad", 0)),
+    )  # fmt: skip
+    return importer.module(node, node.name or node.outputs[0], layer, arguments[0])
+
+
 def _make_global_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     pools = {3: nn.AdaptiveAvgPool1d, 4: nn.AdaptiveAvgPool2d, 5: nn.AdaptiveAvgPool3d}
     pool = pools.get(importer.known_of(node.inputs[0]).rank or 0)
@@ -302,6 +317,7 @@ MAKERS: Mapping[str, Maker] = {
     "BatchNormalization": _make_norm,
     "LayerNormalization": _make_layer_norm,
     "MaxPool": _make_max_pool,
+    "AveragePool": _make_average_pool,
     "GlobalAveragePool": _make_global_pool,
     "Clip": _make_clip,
     "Softmax": _make_softmax,

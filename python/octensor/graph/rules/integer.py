@@ -4,6 +4,8 @@ With q quantized tensors, L a layer whose weights are on a grid, and Q a quantiz
 
     Q(relu(L(dequantize(q))))                →  L'(q)               L' the layer in its static stage
     Q(relu(dequantize(a) + dequantize(b)))   →  quantized.add_relu(a, b, scale, zero_point)      and so on, `CALLS`
+    Q(f(dequantize(q)))                      →  f(q, qparams)      f of one number: a table
+    Q(mean pool(dequantize(q)))              →  pool(q)            where both have the same parameters
     dequantize(q) through a max pool         →  dequantize(pool(q))
 
 The relu may be missing; a clamp that the quantize does anyway is dropped. Each fires only where nothing else reads
@@ -13,7 +15,9 @@ several times, by less than the width of a float32 before the last rounding.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,14 +27,14 @@ from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
 from octensor.graph.patterns import called, layer_of
 from octensor.graph.rules.movement import is_dequantize, is_quantize
-from octensor.graph.rules.requantize import exchange, qparams_of
+from octensor.graph.rules.requantize import MAX_POOLS, MEAN_POOLS, exchange, qparams_of
 from octensor.nn.weighted import WeightedLayer
+from octensor.ops import OPS, OpSpec
 from octensor.ops import quantized as qops
 from octensor.ops.activation import CLAMP, relu, relu6
 from octensor.ops.elementwise import add, mul
 from octensor.ops.shape import cat
 
-_MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 # Function -> what it is on quantized tensors, without and with a relu behind it.
 CALLS: Mapping[Any, tuple[Any, Any]] = {
     add: (qops.add, qops.add_relu),
@@ -99,12 +103,59 @@ def integer_calls(modules: GraphModule) -> int:
     return count
 
 
+def integer_tables(modules: GraphModule) -> int:
+    """Let functions of one number be tables from codes to codes."""
+    count = 0
+    for node in list(modules.graph.nodes):
+        spec = _tables().get(called(node)) if node.op in ("call_function", "call_method") else None
+        if spec is None or node.kwargs or not is_dequantize(node.args[0]):
+            continue
+        user = next(iter(node.users), None)
+        qparams = qparams_of(user, modules) if len(node.users) == 1 and is_quantize(user) else None
+        names = list(inspect.signature(spec.forward).parameters)
+        if user is None or qparams is None or qparams.dtype.itemsize != 1 or len(node.args) > len(names):
+            continue
+        source: Any = node.args[0]
+        attributes = dict(zip(names[1:], node.args[1:], strict=False))
+        with modules.graph.inserting_before(user):
+            made = modules.graph.call_function(spec, (source.args[0],), {**attributes, "qparams": qparams})
+        made.meta = {**node.meta, "qparams": qparams}
+        _take(user, made)
+        count += 1
+    return count
+
+
+@cache
+def _tables() -> Mapping[Any, OpSpec]:
+    """Return the ops of one number by their functions."""
+    return {spec.function: spec for spec in OPS.values() if spec.table and spec.function is not None}
+
+
+def mean_codes(modules: GraphModule) -> int:
+    """Take the means of codes, in integers, where they are to have the same parameters."""
+    count = 0
+    for node in list(modules.graph.nodes):
+        source: Any = node.args[0] if node.args else None
+        user = next(iter(node.users), None)
+        if not isinstance(layer_of(node, modules), MEAN_POOLS) or not is_dequantize(source) or len(node.users) != 1:
+            continue
+        qparams = qparams_of(user, modules) if is_quantize(user) else None
+        if user is None or qparams is None or qparams != qparams_of(source.args[0], modules):
+            continue
+        with modules.graph.inserting_before(user):
+            made = modules.graph.call_module(str(node.target), (source.args[0],))
+        made.meta = {**node.meta, "qparams": qparams}
+        _take(user, made)
+        count += 1
+    return count
+
+
 def pool_codes(modules: GraphModule) -> int:
     """Take the largest codes instead of the largest values."""
     count = 0
     for node in modules.graph.nodes:
         source: Any = node.args[0] if node.args else None
-        if isinstance(layer_of(node, modules), _MAX_POOLS) and is_dequantize(source) and len(source.users) == 1:
+        if isinstance(layer_of(node, modules), MAX_POOLS) and is_dequantize(source) and len(source.users) == 1:
             exchange(node, source)
             count += 1
     return count

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from octensor import _C
+from octensor import _C, nn
 from octensor.graph.graph_module import GraphModule
 from octensor.graph.node import Node
 from octensor.graph.patterns import layer_of
@@ -26,6 +26,17 @@ from octensor.graph.rules.movement import (
     is_quantize,
     moves,
 )
+
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+MEAN_POOLS = (
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveAvgPool3d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+)
+POOLS = MAX_POOLS + MEAN_POOLS  # of codes, they keep their parameters
 
 
 def push_dequantize(modules: GraphModule) -> int:
@@ -89,6 +100,8 @@ def qparams_of(node: Any, modules: GraphModule) -> _C.QParams | None:
     if isinstance(known, _C.QParams):
         return known
     layer = layer_of(node, modules)
+    if isinstance(layer, POOLS):
+        return qparams_of(node.args[0], modules)
     slot = getattr(layer, "activation_post_process", None)
     return slot if isinstance(slot, _C.QParams) else None
 

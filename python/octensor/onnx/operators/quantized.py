@@ -12,9 +12,9 @@ import numpy as np
 
 from ... import _C
 from ..._C import QParams, QTensor, qint8, quint8
-from ...ops import conv as convs
 from ...ops import quantized as library
 from ...tensor import Tensor
+from .. import integer_products
 from ..registry import operator
 from .layers import amounts
 from .values import array
@@ -96,13 +96,11 @@ def dynamic_quantize_linear(x: Any) -> Any:
 @operator("MatMulInteger")
 def matmul_integer(a: Any, b: Any, a_zero_point: Any = None, b_zero_point: Any = None) -> Any:
     """Return the int32 product of codes less their zero points."""
-    left, right = array(a).astype(np.int64), array(b).astype(np.int64)
-    if a_zero_point is not None:
-        zeros = array(a_zero_point).astype(np.int64)
-        left = left - (zeros.reshape(-1, 1) if zeros.ndim == 1 and zeros.size > 1 else zeros)
-    if b_zero_point is not None:
-        right = right - array(b_zero_point).astype(np.int64)
-    return np.matmul(left, right).astype(np.int32)
+    return integer_products.matmul(array(a), array(b), *(_zeros(z) for z in (a_zero_point, b_zero_point)))
+
+
+def _zeros(zero_point: Any) -> np.ndarray:
+    return np.zeros(1, np.int64) if zero_point is None else array(zero_point)
 
 
 @operator("ConvInteger")
@@ -120,19 +118,10 @@ def conv_integer(
     strides: Any = None,
 ) -> Any:
     """Return the int32 convolution of codes less their zero points; padding is real 0."""
-    values, weight = array(x).astype(np.float64), array(w).astype(np.float64)
-    if x_zero_point is not None:
-        values = values - float(array(x_zero_point).reshape(()))
-    if w_zero_point is not None:
-        zeros = array(w_zero_point).astype(np.float64)
-        weight = weight - zeros.reshape(-1, *(1,) * (weight.ndim - 1)) if zeros.size > 1 else weight - zeros.reshape(())
-    stride, dilation, around = amounts(values.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
-    values = np.pad(values, [(0, 0), (0, 0), *around])
-    spec = convs.CONV[values.ndim - 2]
-    sums = spec.forward(
-        values, weight, None, stride=stride, padding=(0,) * len(stride), dilation=dilation, groups=group
-    )
-    return np.rint(sums).astype(np.int32)
+    codes, weight = array(x), array(w)
+    stride, dilation, around = amounts(codes.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
+    zero = int(_zeros(x_zero_point).reshape(()))
+    return integer_products.convolution(codes, weight, zero, _zeros(w_zero_point), stride, dilation, around, group)
 
 
 @operator("QLinearMatMul")
@@ -227,3 +216,31 @@ def qlinear_mul(a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero:
     """Return the product of quantized tensors as codes."""
     left, right = as_qtensor("QLinearMul", a, a_scale, a_zero), as_qtensor("QLinearMul", b, b_scale, b_zero)
     return library.mul(left, right, float(array(y_scale)), int(array(y_zero)))
+
+
+@operator("com.microsoft.QGemm")
+def qgemm(
+    a: Any,
+    a_scale: Any,
+    a_zero: Any,
+    b: Any,
+    b_scale: Any,
+    b_zero: Any,
+    c: Any = None,
+    y_scale: Any = None,
+    y_zero: Any = None,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Any:
+    """Return alpha · A' B' + C of quantized matrices, C int32 of the sums' scale: codes, or floats without y_scale."""
+    left, right = (array(v).T if turned else array(v) for v, turned in ((a, transA), (b, transB)))
+    sums = integer_products.matmul(left, right, _zeros(a_zero), _zeros(b_zero)).astype(np.int64)
+    if c is not None:
+        sums = sums + array(c)
+    scale = np.float64(alpha) * np.float64(array(a_scale).reshape(())) * array(b_scale).reshape(-1).astype(np.float64)
+    real = (sums * scale).astype(np.float32)
+    if y_scale is None:
+        return Tensor(real)
+    return _C.quantize(real, qparams_of(y_scale, y_zero, QDTYPES[array(y_zero).dtype.name], None, 0))
