@@ -172,3 +172,10 @@ def test_default_observers(name, cls, dtype, qscheme, reduce_range):
 def test_default_activation_observers_keep_the_full_range(name):
     observer = getattr(tq, name)()
     assert (observer.quant_min, observer.quant_max, observer.reduce_range) == (0, 255, False)
+
+
+def test_zeros_after_a_relu_do_not_make_entropy_cut_off_the_rest():
+    values = np.maximum(np.random.default_rng(0).standard_normal(100_000), 0).astype(np.float32)
+    observer = tq.EntropyObserver()
+    observer(values)
+    assert float(observer.range()[1]) > 3.5  # of values up to 4.5

@@ -17,7 +17,7 @@ class Separable(nn.Sequential):
 class DepthwiseCNN(nn.Module):
     """Stem, three separable blocks, mean over positions, linear layer."""
 
-    def __init__(self, width: int = 16, num_classes: int = 10) -> None:
+    def __init__(self, width: int = 32, num_classes: int = 10) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, width, 3, 2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.blocks = nn.Sequential(

@@ -131,10 +131,14 @@ class MSEObserver(_SearchObserver):
 class EntropyObserver(_SearchObserver):
     """Chooses the range whose quantization changes the distribution of values least (Kullback-Leibler divergence).
 
+    Zero is exact in every range. The cell that holds it therefore counts as much as its neighbours do: else the many
+    zeros after a ReLU would weigh as if quantization smeared them, and narrow ranges would win.
+
     The parameters are those of `HistogramObserver`.
     """
 
     def _loss(self, x: np.ndarray, n: np.ndarray, q: np.ndarray, scale: float, zero_point: int) -> float:
+        n = _without_zeros(x, n)
         inside = np.flatnonzero((q >= self.quant_min) & (q <= self.quant_max))
         if not inside.size:
             return float("inf")
@@ -147,6 +151,18 @@ class EntropyObserver(_SearchObserver):
         total, cells = np.bincount(code, weights=kept), np.bincount(code)
         spread = total[code] / cells[code]
         return float(np.sum(p * np.log((p / p.sum()) / (spread / spread.sum()))) / p.sum())
+
+
+def _without_zeros(x: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Return counts of which the one nearest zero is at most the mean of its neighbours'."""
+    if not x.size:
+        return n
+    middle = int(np.argmin(np.abs(x)))
+    around = np.append(n[max(middle - 1, 0) : middle], n[middle + 1 : middle + 2])
+    if around.size:
+        n = n.copy()
+        n[middle] = min(n[middle], around.mean())
+    return n
 
 
 default_percentile_observer = PercentileObserver.with_args()
