@@ -85,7 +85,7 @@ class Reader:
         """Return the main graph of a serialised model."""
         try:
             import onnx
-            from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+            from google.protobuf.message import DecodeError
         except ImportError:
             raise ImportError("octensor.onnx: expected the package onnx: pip install octensor[onnx]") from None
         try:
