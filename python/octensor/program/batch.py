@@ -108,7 +108,8 @@ def _merge(a: Any, b: Any, batch: int, node: Node, places: dict[int, Node]) -> A
             raise BoundToBatch(f"{_name(node)} reads another value with another batch")
         return a
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a) == len(b):
-        return tuple(_merge(x, y, batch, node, places) for x, y in zip(a, b, strict=True))
+        parts = [_merge(x, y, batch, node, places) for x, y in zip(a, b, strict=True)]
+        return type(a)(*parts) if hasattr(a, "_fields") else tuple(parts)
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return {key: _merge(a[key], b[key], batch, node, places) for key in a}
     if isinstance(a, slice) and isinstance(b, slice):
