@@ -174,8 +174,8 @@ def _check(made: GraphModule, inputs: tuple[Any, ...], expected: Any) -> None:
             error, reach = np.abs(x.astype(np.float64) - y).max(initial=0), np.abs(y).max(initial=0)
             if not error <= RELATIVE * max(float(reach), 1e-6):
                 raise ValueError(
-                    f"from_torch: {path}: the outputs differ by {error:.3g} of {reach:.3g}: a layer that writes into its "
-                    "input, which something else reads, may be the reason"
+                    f"from_torch: {path}: the outputs differ by {error:.3g} of {reach:.3g}: a layer that writes "
+                    "into its input, which something else reads, may be the reason"
                 )
 
     look("output", got, expected)
