@@ -16,6 +16,7 @@
 #   make test-sanitize  run the suite on a build with the address and undefined-behaviour sanitizers
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
 #   make coverage       write docs/coverage.md anew from the tests' marks
+#   make fuzz           a minute of hostile files for each loader             (FUZZ_SECONDS=3600)
 #   make bench          octensor bench, beside other runtimes    (BENCH_ARGS="conv --threads 1,2 --json out.json")
 #   make performance    measure everything, write the tables of docs/performance.md anew
 #   make bench-tiles    the innermost loops alone, under Google Benchmark  (BENCH_ARGS="--benchmark_filter=avx2")
@@ -27,12 +28,13 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 ARM_CPUS ?= max neoverse-n1 cortex-a72
 BENCH_ARGS ?=
+FUZZ_SECONDS ?= 60
 
 # What a wheel is made of: touching any of these builds it anew (incrementally).
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP := $(shell find csrc bench python -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test wheel wheel-arm test-arm test-vnni matrix mca test-baseline test-sanitize parity coverage bench performance bench-tiles lint format stubs clean
+.PHONY: quickstart test wheel wheel-arm test-arm test-vnni matrix mca test-baseline test-sanitize parity coverage fuzz bench performance bench-tiles lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -98,6 +100,12 @@ parity: .venv/parity/installed
 
 coverage: .venv/test/installed
 	.venv/test/bin/python scripts/coverage.py
+
+# Follows coverage where the package atheris is in the environment; findings are kept in build/fuzz.
+fuzz: .venv/test/installed
+	for kind in torch safetensors oct onnx; do \
+	  .venv/test/bin/python tests/fuzz/fuzz.py $$kind --seconds $(FUZZ_SECONDS) --keep build/fuzz || exit 1; \
+	done
 
 BENCH := OCTENSOR_BENCH_CACHE=$(CURDIR)/build/bench .venv/peers/bin/octensor bench
 bench: .venv/peers/installed

@@ -447,6 +447,17 @@ def test_hostile_sizes_of_a_convolution_read_nothing_outside(small: Any, tmp_pat
             loaded(ot.ones(1, 2, 8, 8))
 
 
+def test_hostile_sizes_of_a_pool_are_refused(small: Any, tmp_path: Path) -> None:
+    _, content, _ = small
+    good = {name: {"tuple": [n, n]} for name, n in (("kernel", 2), ("stride", 2), ("padding", 0), ("dilation", 1))}
+    for name, size in (("kernel", 0), ("stride", 0), ("stride", -1), ("dilation", 0), ("padding", -1)):
+        kwargs = {**good, "ceil_mode": False, name: {"tuple": [size, size]}}
+        text = {**content, "nodes": [_node("max_pool2d", kwargs=kwargs)], "output": {"node": 0}}
+        loaded = ot.load(_written(tmp_path / "x.oct", {}, {**text, "constants": {}}))
+        with pytest.raises(ValueError, match="max_pool"):
+            loaded(ot.ones(1, 2, 8, 8))
+
+
 if __name__ == "__main__":
     ot.save(Everything().eval(), sys.argv[1], ot.randn(2, 2, 6, 6))
 

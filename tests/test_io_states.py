@@ -256,6 +256,7 @@ def _safetensors(path: Path, header: Any, data: bytes = b"") -> Path:
             b"\0" * 4,
         ),
         ({"__metadata__": {"a": 3}}, b""),
+        ({"__metadata__": 3}, b""),
     ],
 )
 def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path, header: Any, data: bytes) -> None:
@@ -270,6 +271,15 @@ def test_a_header_is_bounded(tmp_path: Path) -> None:
         file.truncate((1 << 30) + 100)  # sparse
     with pytest.raises(ValueError, match="header of at most"):
         ot.load(path)
+
+
+def test_a_global_among_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected tensors in plain containers"):
+        ot.load(_zip(tmp_path / "x.pt", {"a": [_Global("os", "system")]}, {}))
+
+
+def test_no_metadata_is_none(tmp_path: Path) -> None:
+    assert ot.load(_safetensors(tmp_path / "x", {"__metadata__": None})) == {}
 
 
 def test_bfloat16_and_empty_tensors(tmp_path: Path) -> None:

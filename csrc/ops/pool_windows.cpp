@@ -8,6 +8,9 @@ namespace octensor::ops {
 
 std::vector<PoolWindow> sliding_windows(const std::string& op, int64_t size, int64_t kernel, int64_t stride,
                                         int64_t padding, int64_t dilation, bool ceil_mode, bool count_padding) {
+  for (const int64_t n : {kernel, stride, dilation})
+    check(n >= 1 && n < int64_t{1} << 31, op, ": expected kernel size, stride and dilation of at least 1, got ", n);
+  check(padding >= 0, op, ": padding: expected at least 0, got ", padding);
   const int64_t reach = dilation * (kernel - 1) + 1;
   check(2 * padding <= kernel, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
   const int64_t room = size + 2 * padding - reach;

@@ -240,7 +240,7 @@ per_channel_symmetric = qscheme.per_channel_symmetric
 per_channel_affine_float_qparams = qscheme.per_channel_affine_float_qparams
 
 # Loaded on first use, to keep `import octensor` short.
-_LAZY = ("ao", "backends", "fx", "io", "nn", "onnx", "optim", "quantization")
+_LAZY = ("ao", "backends", "fx", "io", "nn", "onnx", "optim", "quantization", "torch")
 # Functions whose home is a package that is loaded on first use.
 _LAZY_FUNCTIONS = {
     "io": ("load", "save"),

@@ -84,7 +84,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
             pass
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{where}: expected a file of safetensors: {error!s:.200}") from None
-    metadata = entries.pop("__metadata__", {})
+    metadata = entries.pop("__metadata__", None) or {}
     data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.zeros(0, np.uint8)
     data.flags.writeable = False
     return {name: _array(f"{where}: {name!r:.80}", entry, data) for name, entry in entries.items()}, metadata

@@ -207,7 +207,7 @@ class TorchFile:
             return {key: self._convert(item, depth + 1) for key, item in value.items()}
         if isinstance(value, Call):
             return self._rebuild(value.function, value.args)
-        if isinstance(value, (list, tuple, set, frozenset)):
+        if type(value) in (list, tuple, set, frozenset):
             return type(value)(self._convert(item, depth + 1) for item in value)
         if isinstance(value, Object) and value.function == Name("torch", "Size") and isinstance(value.args, tuple):
             return tuple(self._convert(value.args, depth + 1)[0])

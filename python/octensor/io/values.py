@@ -6,6 +6,7 @@ Plain JSON stands for itself; everything else is an object with one key that nam
 JSON                            value
 =============================== ================================================
 ``{"tuple": [...]}``            a tuple
+``{"named": ["Axis", [...]]}``   a named tuple: Axis, ValuesIndices
 ``{"dict": [[key, value] ...]}`` a dict
 ``{"float": "inf"}``            a float that JSON lacks: inf, -inf, nan
 ``{"slice": [a, b, c]}``        a slice
@@ -32,11 +33,14 @@ import numpy as np
 
 from .._C import QParams, qint8, qint32, quint4x2, quint8
 from .._C import dtype as qdtype
+from ..ops.reduce import ValuesIndices
+from ..ops.resample import Axis
 
 QDTYPES = {"qint8": qint8, "quint8": quint8, "qint32": qint32, "quint4x2": quint4x2}
 NUMPY_DTYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 )
+NAMED: dict[str, Any] = {kind.__name__: kind for kind in (Axis, ValuesIndices)}
 MOST_DEPTH = 32
 
 
@@ -64,6 +68,8 @@ def encode(value: Any, special: Callable[[Any], Any]) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, tuple) and type(value).__name__ in NAMED:
+        return {"named": [type(value).__name__, [encode(v, special) for v in value]]}
     if isinstance(value, tuple):
         return {"tuple": [encode(v, special) for v in value]}
     if isinstance(value, list):
@@ -124,6 +130,10 @@ def decode(form: Any, special: Callable[[str, Any], Any], count: Callable[[], No
     items = content if isinstance(content, list) else None
     if kind == "tuple" and items is not None:
         return tuple(inner(item) for item in items)
+    if kind == "named" and items is not None and len(items) == 2 and isinstance(items[1], list):
+        named = NAMED.get(items[0]) if isinstance(items[0], str) else None
+        if named is not None and len(items[1]) == len(named._fields):
+            return named(*(inner(item) for item in items[1]))
     if kind == "dict" and items is not None and all(isinstance(item, list) and len(item) == 2 for item in items):
         pairs = [(inner(k), inner(v)) for k, v in items]
         if all(isinstance(k, (str, int, float)) for k, _ in pairs):

@@ -154,7 +154,7 @@ class Importer:
         for node in record.nodes:
             try:
                 self.add(node)
-            except (ValueError, TypeError, KeyError, IndexError, MemoryError, OverflowError) as error:
+            except (ValueError, TypeError, LookupError, AttributeError, MemoryError, ArithmeticError) as error:
                 if getattr(error, "located", False):
                     raise
                 located = self.error(f"{node.operator} {node.name or ', '.join(node.outputs)!r:.80}: {error}")

@@ -109,6 +109,13 @@ class Reader:
             raise self.error(f"expected at most {MOST_NODES} nodes, got {len(proto.node)}")
         if proto.sparse_initializer:
             raise self.error("expected dense initializers, got a sparse one")
+        for names in (
+            [proto.name, *(v.name for v in (*proto.initializer, *proto.input, *proto.output))],
+            *([n.op_type, n.domain, n.name, *n.input, *n.output, *(a.name for a in n.attribute)] for n in proto.node),
+        ):
+            for name in names:
+                if not isinstance(name, str):  # what protobuf gives for bytes that are no text
+                    raise self.error(f"expected names of UTF-8, got {name!r:.80}")
         arrays: dict[str, np.ndarray] = {}
         for tensor in proto.initializer:
             if tensor.name in arrays:

@@ -1,0 +1,81 @@
+"""Small valid files of every kind, from which the fuzzers start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS))
+
+
+def torch_files(folder: Path) -> list[Path]:
+    """Files as torch.save writes them, in both containers."""
+    import test_io_states as states
+
+    values = states.VALUES
+    codes = np.arange(6, dtype=np.uint8)
+    made = []
+    for legacy in (False, True):
+        storage = states._Storage("FloatStorage", "0", values, legacy=legacy)
+        other = states._Storage("QUInt8Storage", "1", codes, legacy=legacy)
+        affine = (states._Global("torch", "per_tensor_affine"), 0.5, 7)
+        rebuild = states._Global("torch._utils", "_rebuild_qtensor")
+        saved = {
+            "a": states._tensor(storage, 0, (3, 4), (4, 1)),
+            "b": [states._tensor(storage, 1, (4, 2), (1, 4)), None, 2.5, "text"],
+            "q": states._Reduce(rebuild, other, 0, (2, 3), (3, 1), affine, False, {}),
+        }
+        path = folder / f"torch-{legacy}.pt"
+        if legacy:
+            states._legacy(path, saved, {"0": values, "1": codes})
+        else:
+            states._zip(path, saved, {"0": values.tobytes(), "1": codes.tobytes()})
+        made.append(path)
+    return made
+
+
+def safetensors_files(folder: Path) -> list[Path]:
+    """Tensors of several dtypes, an empty one among them."""
+    from safetensors.numpy import save_file
+
+    path = folder / "a.safetensors"
+    arrays = {k: np.ones((2, 3), k) for k in ("float32", "int64", "uint8", "bool", "float16")}
+    save_file({**arrays, "empty": np.zeros((0, 3), np.float32)}, path, {"note": "text"})
+    return [path]
+
+
+def oct_files(folder: Path) -> list[Path]:
+    """The models of the tests."""
+    import octensor as ot
+    import test_io_models as models
+
+    made = [models.GOLDEN]
+    for i, make in enumerate(models.CASES.values()):
+        model, x = make()
+        made.append(folder / f"{i}.oct")
+        ot.save(model, made[-1], x)
+    return made
+
+
+def onnx_files(folder: Path) -> list[Path]:
+    """Every operator's smallest node test that the onnx package has, up to a size, and a network."""
+    import onnx
+
+    import test_onnx_load as networks
+
+    path = folder / "cnn.onnx"
+    path.write_bytes(networks._cnn().SerializeToString())
+    tests = sorted((Path(onnx.__file__).parent / "backend/test/data/node").glob("*/model.onnx"))
+    return [path, *(p for p in tests if p.stat().st_size < 1000)][:400]
+
+
+CORPORA: dict[str, Any] = {
+    "torch": torch_files,
+    "safetensors": safetensors_files,
+    "oct": oct_files,
+    "onnx": onnx_files,
+}
