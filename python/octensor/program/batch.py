@@ -119,13 +119,8 @@ def _merge(a: Any, b: Any, batch: int, node: Node, places: dict[int, Node]) -> A
             raise BoundToBatch(f"{_name(node)} reads another value with another batch")
         return a
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a) == len(b):
-<<<<<<< HEAD
         merged = [_merge(x, y, batch, node, places) for x, y in zip(a, b, strict=True)]
         return type(a)(*merged) if hasattr(a, "_fields") else tuple(merged) if isinstance(a, tuple) else merged
-=======
-        parts = [_merge(x, y, batch, node, places) for x, y in zip(a, b, strict=True)]
-        return type(a)(*parts) if hasattr(a, "_fields") else tuple(parts)
->>>>>>> 8ea594507de7e9075fa692f3ae7324aca6776d91
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return {key: _merge(a[key], b[key], batch, node, places) for key in a}
     if isinstance(a, slice) and isinstance(b, slice):
