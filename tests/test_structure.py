@@ -185,7 +185,7 @@ RANKS = [
     {"quantization", "ao", "nn.views", "nn.quantized", "nn.qat", "nn.intrinsic", "nn.quantizable"},
     {"graph", "fx", "program", "quantization.fx", "quantization.quantize_fx", "quantization._numeric_suite_fx"},
     {"io", "onnx", "torch"},
-    {"", "bench", "cli", "__main__"},  # octensor/__init__.py gathers everything
+    {"", "bench", "cli", "commands", "__main__"},  # octensor/__init__.py gathers everything
 ]
 
 
