@@ -7,14 +7,13 @@ import inspect
 import math
 import operator
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-import octensor as ot
-
 from ..nn import functional
-from ..ops import curves
+from ..ops import curves, elementwise, matmul, shape
 from ..tensor import Tensor
 from .layers import Unknown
 
@@ -29,14 +28,16 @@ def scaled_dot_product_attention(
     scale: float | None = None,
 ) -> Any:
     """Return softmax(q kᵀ · scale + mask) v over the last two axes."""
-    scores = ot.matmul(query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), ot.transpose(key, -2, -1))
+    scores = matmul.matmul(
+        query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale), shape.transpose(key, -2, -1)
+    )
     if is_causal:
         hidden = ~np.tri(query.shape[-2], key.shape[-2], dtype=bool)
-        scores = ot.masked_fill(scores, hidden, float("-inf"))
+        scores = elementwise.masked_fill(scores, hidden, float("-inf"))
     if attn_mask is not None:
         mask = np.asarray(attn_mask)
-        scores = ot.masked_fill(scores, ~mask, float("-inf")) if mask.dtype == bool else scores + attn_mask
-    return ot.matmul(functional.softmax(scores, -1), value)
+        scores = elementwise.masked_fill(scores, ~mask, float("-inf")) if mask.dtype == bool else scores + attn_mask
+    return matmul.matmul(functional.softmax(scores, -1), value)
 
 
 def size(input: Any, dim: int | None = None) -> Any:
@@ -44,15 +45,20 @@ def size(input: Any, dim: int | None = None) -> Any:
     return tuple(input.shape) if dim is None else input.shape[dim]
 
 
+def _public(name: str) -> Any:
+    """Return what users know as octensor.NAME; None if there is none."""
+    return getattr(import_module("octensor"), name, None)
+
+
 _NAMES: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": scaled_dot_product_attention,
-    "concat": ot.cat,
-    "concatenate": ot.cat,
-    "true_divide": ot.div,
-    "multiply": ot.mul,
-    "subtract": ot.sub,
-    "divide": ot.div,
-    "swapaxes": ot.transpose,
+    "concat": shape.cat,
+    "concatenate": shape.cat,
+    "true_divide": elementwise.div,
+    "multiply": elementwise.mul,
+    "subtract": elementwise.sub,
+    "divide": elementwise.div,
+    "swapaxes": shape.transpose,
     "hardswish": curves.hardswish,
     "size": size,
 }
@@ -88,7 +94,7 @@ def convert(target: Any, arguments: dict[str, Any]) -> tuple[Callable[..., Any],
     if where == "builtins" and hasattr(builtins, name) and getattr(builtins, name) is target:
         raise Unknown(f"there is no function {name}")
     plain = name.rstrip("_")
-    for found in (_NAMES.get(plain), getattr(functional, plain, None), getattr(ot, plain, None)):
+    for found in (_NAMES.get(plain), getattr(functional, plain, None), _public(plain)):
         if callable(found) and not isinstance(found, type):
             if "dim" in kept and plain in ("flatten",):
                 raise Unknown(f"{name} with dim")
@@ -110,7 +116,7 @@ def method(name: str, arguments: dict[str, Any]) -> tuple[Callable[..., Any] | s
         return _NAMES[plain], kept
     if hasattr(Tensor, plain):
         return plain, kept
-    found = getattr(functional, plain, None) or getattr(ot, plain, None)
+    found = getattr(functional, plain, None) or _public(plain)
     if callable(found):
         return found, _kept(found, arguments)
     raise Unknown(f"there is no method {name}")
