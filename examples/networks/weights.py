@@ -56,13 +56,8 @@ def initialise(model: nn.Module, x: np.ndarray, seed: int = 0) -> nn.Module:
 
 
 def quantize_static(model: nn.Module, batches: list[np.ndarray], backend: str | None = None) -> nn.Module:
-    """Fuse, prepare, calibrate on the batches, convert; the model given stays float.
-
-    A ReLU6 stays a layer of its own: eager mode fuses a ReLU only.
-    """
-    layers = dict(model.named_modules())
-    groups = [[name for name in names if not isinstance(layers[name], nn.ReLU6)] for names in model.fusable()]
-    fused = tq.fuse_modules(model.eval(), groups)
+    """Fuse, prepare, calibrate on the batches, convert; the model given stays float."""
+    fused = tq.fuse_modules(model.eval(), model.fusable())
     fused.qconfig = tq.get_default_qconfig(backend) if backend else tq.get_default_qconfig()
     prepared = tq.prepare(fused)
     with ot.no_grad():
