@@ -359,3 +359,46 @@ def attention(rng):
     example = np.zeros((2, 5, 16), np.float32)
     model = frozen(converted(nn.quantizable.MultiheadAttention(16, 4, batch_first=True), *[example] * 3), rng)
     return codes(rng, 4, 7, 16, zero=128), lambda x: model(x, x, x)[0]
+
+
+# --- float ops, whose order of operations is fixed too ------------------------------------------------------
+
+
+@case
+def float_linear(rng):
+    w, b = floats(rng, 61, 200), floats(rng, 61)
+    return floats(rng, 45, 200), lambda x: F.linear(x, w, b)
+
+
+@case
+def float_conv(rng):
+    w, b = floats(rng, 20, 12, 3, 3), floats(rng, 20)
+    return floats(rng, 6, 12, 13, 11), lambda x: F.conv2d(x, w, b, 2, 1)
+
+
+@case
+def float_depthwise(rng):
+    w = floats(rng, 37, 1, 5, 5)
+    return floats(rng, 6, 37, 9, 14), lambda x: F.conv2d(x, w, None, 1, 2, 1, 37)
+
+
+@case
+def float_attention(rng):
+    k, v = ot.Tensor(floats(rng, 40, 33)), ot.Tensor(floats(rng, 33, 40))
+    return floats(rng, 6, 21, 40), lambda x: ot.matmul(F.softmax(ot.matmul(x, k), -1), v)
+
+
+@case
+def float_layer_norm(rng):
+    w, b = floats(rng, 103), floats(rng, 103)
+    return floats(rng, 6, 17, 103), lambda x: F.gelu(F.layer_norm(x, (103,), w, b))
+
+
+@case
+def float_curves(rng):
+    return floats(rng, 12, 301), lambda x: ot.sigmoid(x) + ot.tanh(x) + ot.exp(x) + ot.erf(x) + F.silu(x)
+
+
+@case
+def float_pool(rng):
+    return floats(rng, 6, 19, 12, 13), lambda x: F.avg_pool2d(F.max_pool2d(x, 3, 1, 1), 2)
