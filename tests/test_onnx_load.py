@@ -96,6 +96,26 @@ def test_a_loaded_model_is_prepared_and_converted() -> None:
     assert np.abs(np.asarray(converted(x)) - want).max() < 0.05 * np.abs(want).max()
 
 
+def test_operators_stay_whole_when_a_loaded_model_is_traced() -> None:
+    """Their functions look at shapes and numbers, which tracing into them would not know."""
+    from octensor.quantization import default_dynamic_qconfig
+    from octensor.quantization.quantize_fx import convert_fx, prepare_fx
+
+    nodes = [
+        _node("Pad", ["x", "amounts"], ["a"], mode="reflect"),
+        _node("Slice", ["a", "starts", "ends"], ["b"]),
+        _node("LSTM", ["b", "w", "r"], ["c", "d", "e"], hidden_size=6),
+        _node("Squeeze", ["d", "first"]),
+    ]
+    arrays = {"amounts": [0, 0, 1, 0, 0, 2], "starts": [1], "ends": [4], "first": [0]}
+    model = _model(nodes, (5, 2, 4), w=_floats(1, 24, 7), r=_floats(1, 24, 6), **arrays)
+    loaded = ot.onnx.load(model.SerializeToString())
+    converted = convert_fx(prepare_fx(loaded, {"object_type": [(ot.nn.LSTM, default_dynamic_qconfig)]}))
+    x = _floats(5, 2, 4)
+    assert [m.stage for m in converted.modules() if isinstance(m, ot.nn.LSTM)] == ["dynamic"]
+    assert np.abs(np.asarray(converted(x)) - np.asarray(loaded(x))).max() < 0.1
+
+
 def test_a_branch_is_chosen_when_it_is_known_or_when_the_model_runs() -> None:
     def branch(kind: str) -> Any:
         out = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)

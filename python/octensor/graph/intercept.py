@@ -86,6 +86,16 @@ def dispatcher(target: Callable[..., Any], original: Callable[..., Any], whole: 
     return call
 
 
+_steps: list[FunctionType] = []
+
+
+def keep_whole(function: Any) -> Any:
+    """Keep a function as one step when a model that calls it is traced, as the public functions are."""
+    if isinstance(function, FunctionType):
+        _steps.append(function)
+    return function
+
+
 def public_functions() -> Iterator[FunctionType]:
     """Yield the functions that take tensors: those of the public namespaces, and of all ops."""
     seen: set[int] = set()
@@ -96,6 +106,10 @@ def public_functions() -> Iterator[FunctionType]:
             if isinstance(function, FunctionType) and id(function) not in seen:
                 seen.add(id(function))
                 yield function
+    for function in _steps:
+        if id(function) not in seen:
+            seen.add(id(function))
+            yield function
     for spec in OPS.values():
         if isinstance(spec.function, FunctionType) and id(spec.function) not in seen:
             seen.add(id(spec.function))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import nn
+from ..graph.intercept import keep_whole
 from ..graph.node import Node as GraphNode
 from ..nn import functional
 from ..ops import activation, curves, shape, softmax
@@ -298,6 +299,7 @@ def _make_concat(importer: Importer, node: Node, arguments: list[Any], keywords:
     return importer.graph.call_function(shape.cat, (parts, keywords["axis"]))
 
 
+@keep_whole
 def item(values: Any, index: int) -> Any:
     """Return one of several results."""
     return values[index]

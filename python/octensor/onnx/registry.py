@@ -22,6 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..graph.intercept import keep_whole
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -57,6 +59,7 @@ def operator(*names: str, ignored: tuple[str, ...] = ()) -> Callable[[Callable[.
     """Register a function as the operator of these names."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        keep_whole(function)
         parameters = inspect.signature(function).parameters.values()
         inputs = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         keywords = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import nn
+from ...graph.intercept import keep_whole
 from ...ops import shape
 from ...tensor import Tensor
 from ..registry import operator
@@ -78,6 +79,7 @@ def run_layer(layer: Any, x: Any, h: Any, c: Any, layout: int, directions: int) 
     return (output_of(y, directions, layout), *(states if lstm else (states,)))
 
 
+@keep_whole
 def output_of(y: Any, directions: int, layout: int) -> Any:
     """Return a layer's output with the directions as an axis of their own."""
     steps, batch, features = y.shape
@@ -85,6 +87,7 @@ def output_of(y: Any, directions: int, layout: int) -> Any:
     return shape.permute(apart, (1, 0, 2, 3) if layout else (0, 2, 1, 3))
 
 
+@keep_whole
 def states_of(last: Any, layout: int) -> Any:
     """Return a layer's last states in ONNX's order of axes."""
     if isinstance(last, tuple):
