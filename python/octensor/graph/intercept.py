@@ -97,23 +97,11 @@ def keep_whole(function: Any) -> Any:
 
 
 def public_functions() -> Iterator[FunctionType]:
-    """Yield the functions that take tensors: those of the public namespaces, and of all ops."""
-    seen: set[int] = set()
-    for path in NAMESPACES:
-        namespace = import_module(path)
-        for name in getattr(namespace, "__all__", vars(namespace)):
-            function = getattr(namespace, name)
-            if isinstance(function, FunctionType) and id(function) not in seen:
-                seen.add(id(function))
-                yield function
-    for function in _steps:
-        if id(function) not in seen:
-            seen.add(id(function))
-            yield function
-    for spec in OPS.values():
-        if isinstance(spec.function, FunctionType) and id(spec.function) not in seen:
-            seen.add(id(spec.function))
-            yield spec.function
+    """Yield, once each, the functions that take tensors: public ones, those of all ops, and those to `keep_whole`."""
+    namespaces = map(import_module, NAMESPACES)
+    named = (getattr(n, name) for n in namespaces for name in getattr(n, "__all__", vars(n)))
+    found = [*named, *(spec.function for spec in OPS.values()), *_steps]
+    yield from {id(f): f for f in found if isinstance(f, FunctionType)}.values()
 
 
 def whole_functions() -> Iterator[FunctionType]:

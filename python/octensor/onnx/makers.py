@@ -20,6 +20,7 @@ from ..qtensor import quantize_per_tensor
 from .model import Node
 from .operators.quantized import QDTYPES, qparams_of
 from .operators.recurrent import make_layer, output_of, states_of
+from .operators.values import innermost_first
 
 if TYPE_CHECKING:
     from .importer import Importer
@@ -61,7 +62,7 @@ def _make_conv(importer: Importer, node: Node, arguments: list[Any], keywords: d
     padding = _around(keywords, axes)
     pads = keywords.get("pads")
     if padding is None and pads and keywords.get("auto_pad", "NOTSET") == "NOTSET" and len(pads) == 2 * axes:
-        flat = [p for pair in reversed(list(zip(pads[:axes], pads[axes:], strict=True))) for p in pair]
+        flat = innermost_first(list(zip(pads[:axes], pads[axes:], strict=True)))
         x, padding = importer.graph.call_function(functional.pad, (x, flat)), (0,) * axes
     if padding is None:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ops import conv, elementwise, mathematics, norm, padding, pool, reduce, row_norm, unary
 from ..registry import operator
-from .values import array, check_size
+from .values import array, check_size, innermost_first
 
 _CONV = {3: conv.conv1d, 4: conv.conv2d, 5: conv.conv3d}
 _TRANSPOSED = {3: conv.conv_transpose1d, 4: conv.conv_transpose2d, 5: conv.conv_transpose3d}
@@ -51,8 +51,7 @@ def padded(x: Any, pads: tuple[tuple[int, int], ...], value: float = 0.0) -> tup
     if all(a == b for a, b in pads):
         return x, tuple(a for a, _ in pads)
     check_size("pads", [*x.shape[:2], *(max(0, n + a + b) for n, (a, b) in zip(x.shape[2:], pads, strict=True))])
-    flat = [amount for pair in reversed(pads) for amount in pair]
-    return padding.pad(x, flat, "constant", value), (0,) * len(pads)
+    return padding.pad(x, innermost_first(pads), "constant", value), (0,) * len(pads)
 
 
 @operator("Conv")
@@ -128,7 +127,7 @@ def convolution_transposed(
         (0, 0 if fits else e) if same else (-a, -b_ + (0 if fits else e)) for (a, b_), e in zip(cut, extra, strict=True)
     )
     if any(p != (0, 0) for p in rest):
-        result = padding.pad(result, [amount for pair in reversed(rest) for amount in pair])
+        result = padding.pad(result, innermost_first(rest))
     return result
 
 
@@ -151,7 +150,7 @@ def max_pool(
     stride, dilation, around = amounts(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
     too_wide = any(2 * max(p) > k for p, k in zip(around, kernel_shape, strict=True))
     if too_wide:
-        flat = [amount for pair in reversed(around) for amount in pair]
+        flat = innermost_first(around)
         x, padding_ = padding.pad(x, flat, "constant", -np.inf), (0,) * len(around)
     else:
         x, padding_ = padded(x, around, -np.inf)
@@ -206,7 +205,7 @@ def average_pool(
     if symmetric:
         sides = tuple(a for a, _ in around)
         return average(x, tuple(kernel_shape), stride, sides, bool(ceil_mode), bool(count_include_pad))
-    flat = [amount for pair in reversed(around) for amount in pair]
+    flat = innermost_first(around)
     sums = average(padding.pad(x, flat), tuple(kernel_shape), stride, 0, bool(ceil_mode))
     if count_include_pad:
         return sums
@@ -228,7 +227,7 @@ def _dilated_average(
     channels = x.shape[1]
     ones = np.ones((channels, 1, *kernel), np.float32)
     tail = [amount for m in reversed(more) for amount in (0, m)]
-    flat = [amount for pair in reversed(around) for amount in pair]
+    flat = innermost_first(around)
     none = (0,) * len(kernel)
 
     def total(values: Any, weight: Any, groups: int) -> Any:

@@ -12,7 +12,7 @@ from ...ops import moving, padding, shape
 from ...ops.spec import apply
 from ...tensor import Tensor
 from ..registry import operator
-from .values import array, axes_of, check_size, ints, is_float
+from .values import array, axes_of, check_size, innermost_first, ints, is_float
 
 
 @operator("Shape")
@@ -295,7 +295,7 @@ def pad(
     check_size("Pad", [max(0, n + a + b) for n, (a, b) in zip(data.shape, before_after, strict=True)])
     fill = value if constant_value is None else array(constant_value).reshape(()).item()
     if is_float(data):
-        flat = [amount for pair in reversed(before_after) for amount in pair]
+        flat = innermost_first(before_after)
         return padding.pad(data, flat, _MODES[mode], float(fill) if mode == "constant" else None)
     values = array(data)
     index = tuple(slice(max(0, -a), n - max(0, -b)) for n, (a, b) in zip(values.shape, before_after, strict=True))

@@ -17,7 +17,7 @@ from ...tensor import Tensor
 from .. import integer_products
 from ..registry import operator
 from .layers import amounts
-from .values import array
+from .values import array, innermost_first
 
 QDTYPES = {"int8": qint8, "uint8": quint8, "int32": _C.qint32}
 
@@ -194,7 +194,7 @@ def qlinear_conv(
     if any(p != q for p, q in around):
         from ...ops import padding
 
-        codes = padding.pad(codes, [p for pair in reversed(around) for p in pair])
+        codes = padding.pad(codes, innermost_first(around))
         around = ((0, 0),) * len(around)
     bias = None
     if b is not None:  # exact again in the layer: int32 = round(real / (x_scale · w_scale))

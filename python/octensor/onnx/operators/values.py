@@ -50,6 +50,11 @@ def check_size(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
+def innermost_first(pads: Sequence[tuple[int, int]]) -> list[int]:
+    """Return padding (before, after) per axis in the order of `pad`: the last axis first, flat."""
+    return [amount for pair in reversed(pads) for amount in pair]
+
+
 def axes_of(value: Any, ndim: int) -> tuple[int, ...]:
     """Return axes counted from the front."""
     axes = ints(value)
