@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -66,23 +67,12 @@ def test_the_version_is_one():
     assert octensor.__version__ == metadata.version("octensor")
 
 
-def imported(*command: str) -> dict[str, int]:
-    """Cumulative microseconds of every import of a Python command."""
-    done = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True)
-    rows = re.findall(r"^import time:\s*\d+ \|\s*(\d+) \|\s*(\S+)$", done.stderr, re.M)
-    return {name: int(cumulative) for cumulative, name in rows}
-
-
-@pytest.mark.native
-def test_import_is_cheap():
-    """At most 30 ms more than NumPy, in the best of several runs."""
-    runs = [imported("-c", "import octensor") for _ in range(7)]
-    assert min(run["octensor"] - run["numpy"] for run in runs) <= 30_000
-
-
 def test_import_loads_no_heavy_modules():
     code = "import numpy, sys; before = set(sys.modules); import octensor; print(*sorted(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     roots = {name.split(".")[0] for name in loaded}
+    parts = {name.split(".")[1] for name in loaded if name.startswith("octensor.")}
+    packages = {p for p in parts if importlib.util.find_spec(f"octensor.{p}").submodule_search_locations}
+    assert packages == {"ops"}
     assert not roots & {"torch", "onnx", "onnxruntime", "pickle", "multiprocessing", "asyncio", "unittest", "argparse"}
     assert {name for name in roots if name not in sys.stdlib_module_names} <= {"octensor", "numpy"}

@@ -16,6 +16,7 @@ import numpy as np
 from .. import _C
 from .._C import QParams, QTensor
 from ..graph.meta import TensorMeta, meta_of
+from ..graph.rows import Unsupported as Unsupported
 from ..program.ir import BatchSize
 from ..tensor import Tensor
 
@@ -25,10 +26,6 @@ TYPES = {
     "float64": 11, "uint32": 12, "uint64": 13, "quint8": 2, "qint8": 3, "qint32": 6,
 }  # fmt: skip
 FARTHEST = np.iinfo(np.int64).max
-
-
-class Unsupported(Exception):
-    """A row does not cover what it was asked for; the text says what and what to do."""
 
 
 @dataclass(eq=False)

@@ -17,17 +17,16 @@ from .._C import QTensor
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta, meta_of
 from ..graph.node import Node
+from ..graph.rows import Row, Rows, Unsupported, walk, where
 from ..nn.recurrent import RecurrentLayer
 from ..ops.spec import OpSpec
 from ..program.batch import BoundToBatch, fetch
 from ..program.ir import has_batch
 from ..tensor import Tensor
-from .draft import Draft, Site, Unsupported, Value, plain
+from .draft import Draft, Site, Value, plain
 
-Row = Callable[..., Any]
-ROWS: dict[str, Row] = {}
-#: Rows that understand attributes which follow from the batch.
-BATCHED: set[str] = set()
+ROWS = Rows()
+row = ROWS.row
 #: Classes of layers that are one operator.
 LAYERS: dict[type, Row] = {}
 LEAVES = (RecurrentLayer,)
@@ -35,19 +34,6 @@ LEAVES = (RecurrentLayer,)
 
 class ExportError(ValueError):
     """A model holds what ONNX models are not written for; the text lists all of it, with module paths."""
-
-
-def row(*names: str, batched: bool = False) -> Callable[[Row], Row]:
-    """Decorate the function that writes the ops of these names."""
-
-    def register(function: Row) -> Row:
-        for name in names:
-            ROWS[name] = function
-            if batched:
-                BATCHED.add(name)
-        return function
-
-    return register
 
 
 def layer(kind: type) -> Callable[[Row], Row]:
@@ -68,28 +54,17 @@ def write(draft: Draft, module: GraphModule, differing: Mapping[Node, Any], inpu
     ExportError
         Naming everything that has no row.
     """
-    known: dict[Node, Any] = dict(inputs)
-    faults: list[str] = []
-    broken: set[Node] = set()
-    for node in module.graph.nodes:
-        if node.op == "output":
-            break
-        if any(n in broken for n in node.all_input_nodes):
-            broken.add(node)
-            continue
-        try:
-            if node.op == "get_attr":
-                known[node] = _attribute(draft, module, node, differing.get(node))
-            elif node.op != "placeholder":
-                args, kwargs = differing.get(node) or (node.args, dict(node.kwargs))
-                known[node] = _call(draft, module, node, _values(args, known), _values(kwargs, known))
-        except Unsupported as fault:
-            broken.add(node)
-            faults.append(f"  {_where(node)}: {fault}")
+    result, faults = walk(
+        module,
+        dict(inputs),
+        lambda node: _attribute(draft, module, node, differing.get(node)),
+        lambda node, args, kwargs: _call(draft, module, node, args, kwargs),
+        differing,
+    )
     if faults:
         count = "1 operation is" if len(faults) == 1 else f"{len(faults)} operations are"
-        raise ExportError(f"onnx.export: {count} not written as ONNX:\n" + "\n".join(dict.fromkeys(faults)))
-    return _values(next(n for n in module.graph.nodes if n.op == "output").args[0], known)
+        raise ExportError(f"onnx.export: {count} not written as ONNX:\n" + "\n".join(faults))
+    return result
 
 
 def _attribute(draft: Draft, module: GraphModule, node: Node, repeated: Any) -> Any:
@@ -122,8 +97,8 @@ def _call(draft: Draft, module: GraphModule, node: Node, args: Any, kwargs: dict
         return _constants(site, spec(*_folded(args), **_folded(kwargs)))
     if spec.name not in ROWS:
         raise Unsupported("it has no form in ONNX here: write this part of the model with other ops")
-    if batched and spec.name not in BATCHED:
-        raise BoundToBatch(f"an attribute of {_where(node)} follows from the batch")
+    if batched and spec.name not in ROWS.batched:
+        raise BoundToBatch(f"an attribute of {where(node)} follows from the batch")
     return ROWS[spec.name](site, *args, **kwargs)
 
 
@@ -155,18 +130,6 @@ def _constants(site: Site, result: Any) -> Any:
     return site.value(plain(result)) if isinstance(result, (Tensor, QTensor, np.ndarray)) else result
 
 
-def _values(tree: Any, known: Mapping[Node, Any]) -> Any:
-    """Return a tree of arguments with values in place of nodes."""
-    if isinstance(tree, Node):
-        return known.get(tree)
-    if isinstance(tree, (tuple, list)):
-        parts = [_values(part, known) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts) if isinstance(tree, tuple) else parts
-    if isinstance(tree, dict):
-        return {key: _values(part, known) for key, part in tree.items()}
-    return tree
-
-
 def results_of(tree: Any) -> list[Value]:
     """Return the values in what a model returns, in order."""
     if isinstance(tree, Value):
@@ -188,13 +151,3 @@ def shapes_of(result: Any) -> list[tuple[int, ...]]:
 
     look(meta_of(result))
     return found
-
-
-def _where(node: Node) -> str:
-    name = getattr(node.target, "name", None) or getattr(node.target, "__name__", None) or str(node.target)
-    path, line = node.meta.get("module", ""), node.meta.get("line")
-    meta = node.meta.get("tensor")
-    text = f"{path}: {name}" if path else str(name)
-    if isinstance(meta, TensorMeta):
-        text += f" -> {meta.dtype} {meta.shape}"
-    return f"{text} ({line})" if line else text

@@ -7,7 +7,7 @@ returns a `Value` or a tuple of them. It raises `Unsupported` for what it does n
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,36 +16,18 @@ from .._C import QTensor
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta, meta_of
 from ..graph.node import Node
+from ..graph.rows import Rows, Unsupported, walk, where
 from ..ops.spec import OpSpec
 from ..tensor import Tensor
 from .batch import BoundToBatch, fetch
 from .ir import Draft, Instruction, Value, has_batch
 
-Row = Callable[..., Any]
-ROWS: dict[str, Row] = {}
-#: Rows that understand attributes which follow from the batch.
-BATCHED: set[str] = set()
-
-
-class Unsupported(Exception):
-    """A row does not cover what it was asked for; the text says what and what to do."""
+ROWS = Rows()
+row = ROWS.row
 
 
 class CompileError(ValueError):
     """A model holds what programs have no steps for; the text lists all of it, with module paths and what to do."""
-
-
-def row(*names: str, batched: bool = False) -> Callable[[Row], Row]:
-    """Decorate the function that lowers the ops of these names."""
-
-    def register(function: Row) -> Row:
-        for name in names:
-            ROWS[name] = function
-            if batched:
-                BATCHED.add(name)
-        return function
-
-    return register
 
 
 class Site:
@@ -91,30 +73,17 @@ def lower(module: GraphModule, differing: Mapping[Node, Any]) -> tuple[Draft, An
         Naming everything that has no row.
     """
     draft = Draft()
-    known: dict[Node, Any] = {}
-    faults: list[str] = []
-    broken: set[Node] = set()
-    result: Any = None
-    for node in module.graph.nodes:
-        if node.op == "placeholder":
-            known[node] = _input(draft, node)
-        elif node.op == "get_attr":
-            known[node] = _attribute(draft, module, node, differing.get(node))
-        elif node.op == "output":
-            result = node.args[0]
-        elif any(n in broken for n in node.all_input_nodes):
-            broken.add(node)
-        else:
-            args, kwargs = differing.get(node) or (node.args, dict(node.kwargs))
-            try:
-                known[node] = _call(draft, node, _values(args, known), _values(kwargs, known))
-            except Unsupported as fault:
-                broken.add(node)
-                faults.append(f"  {_where(node)}: {fault}")
+    inputs = {node: _input(draft, node) for node in module.graph.find_nodes(op="placeholder")}
+    result, faults = walk(
+        module,
+        inputs,
+        lambda node: _attribute(draft, module, node, differing.get(node)),
+        lambda node, args, kwargs: _call(draft, node, args, kwargs),
+        differing,
+    )
     if faults:
         count = "1 operation has" if len(faults) == 1 else f"{len(faults)} operations have"
-        raise CompileError("compile: " + count + " no step in a program:\n" + "\n".join(dict.fromkeys(faults)))
-    result = _values(result, known)
+        raise CompileError("compile: " + count + " no step in a program:\n" + "\n".join(faults))
     _outputs(draft, result)
     return draft, result
 
@@ -153,22 +122,10 @@ def _call(draft: Draft, node: Node, args: Any, kwargs: dict[str, Any]) -> Any:
         raise Unsupported(
             "programs have no such step: run this part of the model outside of the program, or write it with other ops"
         )
-    if spec.name not in BATCHED and has_batch((args, kwargs)):
-        raise BoundToBatch(f"an attribute of {_where(node)} follows from the batch")
+    if spec.name not in ROWS.batched and has_batch((args, kwargs)):
+        raise BoundToBatch(f"an attribute of {where(node)} follows from the batch")
     site = Site(draft, spec, node.meta.get("module", ""), node.meta.get("tensor"))
     return ROWS[spec.name](site, *args, **kwargs)
-
-
-def _values(tree: Any, known: Mapping[Node, Any]) -> Any:
-    """Return a tree of arguments with values in place of nodes."""
-    if isinstance(tree, Node):
-        return known.get(tree)
-    if isinstance(tree, (tuple, list)):
-        parts = [_values(part, known) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts) if isinstance(tree, tuple) else parts
-    if isinstance(tree, dict):
-        return {key: _values(part, known) for key, part in tree.items()}
-    return tree
 
 
 def _outputs(draft: Draft, tree: Any) -> None:
@@ -176,13 +133,3 @@ def _outputs(draft: Draft, tree: Any) -> None:
         draft.outputs.append(tree)
     for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ():
         _outputs(draft, part)
-
-
-def _where(node: Node) -> str:
-    name = getattr(node.target, "name", None) or getattr(node.target, "__name__", None) or str(node.target)
-    path, line = node.meta.get("module", ""), node.meta.get("line")
-    meta = node.meta.get("tensor")
-    text = f"{path}: {name}" if path else str(name)
-    if isinstance(meta, TensorMeta):
-        text += f" -> {meta.dtype} {meta.shape}"
-    return f"{text} ({line})" if line else text
