@@ -132,6 +132,7 @@ def main(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     document["command"] = ["octensor", *arguments]
     report.show(document, options.full)
     try:
+        _C.set_num_threads(threads[0])
         for case in [job.case for job in jobs if options.profile and isinstance(job.case, Network)]:
             print(networks.profile(case, options.profile))
     except (ValueError, ImportError) as error:
