@@ -16,7 +16,7 @@ import numpy as np
 from .. import _C
 from .._C import QParams, QTensor
 from ..graph.meta import TensorMeta, meta_of
-from ..graph.rows import Unsupported as Unsupported
+from ..graph.rows import Unsupported
 from ..program.ir import BatchSize
 from ..tensor import Tensor
 

@@ -5,6 +5,7 @@ The quantized mean is that of the pools: clamp(rint(f32(sum of (q - z)) / f32(co
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,48 +109,27 @@ def _extreme_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
     return ((hit / ties * _spread(ctx, grad)).astype(grad.dtype, copy=False),)
 
 
-def _amax(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
-    return np.max(x, axis=dim, keepdims=keepdim)
+def _extreme(name: str, reduce: Callable[..., np.ndarray]) -> OpSpec:
+    """Return the op that keeps the largest or the smallest value; codes have the order of values."""
+    return OpSpec(
+        name,
+        forward=lambda x, dim, keepdim: reduce(x, axis=dim, keepdims=keepdim),
+        backward=_extreme_back,
+        quantized=lambda x, dim, keepdim: move_codes(name, x, lambda codes: reduce(codes, axis=dim, keepdims=keepdim)),
+        output_qparams="same",
+        samples=_samples,
+        method=name,
+    )
 
 
-def _amax_q(x: QTensor, dim: tuple[int, ...], keepdim: bool) -> QTensor:
-    return move_codes("amax", x, lambda codes: np.max(codes, axis=dim, keepdims=keepdim))
-
-
-AMAX = OpSpec(
-    "amax",
-    forward=_amax,
-    backward=_extreme_back,
-    quantized=_amax_q,
-    output_qparams="same",
-    samples=_samples,
-    method="amax",
-)
+AMAX = _extreme("amax", np.max)
+AMIN = _extreme("amin", np.min)
 
 
 @AMAX.public
 def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Return the largest values over `dim`."""
     return apply(AMAX, input, dim=axes("amax", dim, len(input.shape)), keepdim=keepdim)
-
-
-def _amin(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
-    return np.min(x, axis=dim, keepdims=keepdim)
-
-
-def _amin_q(x: QTensor, dim: tuple[int, ...], keepdim: bool) -> QTensor:
-    return move_codes("amin", x, lambda codes: np.min(codes, axis=dim, keepdims=keepdim))
-
-
-AMIN = OpSpec(
-    "amin",
-    forward=_amin,
-    backward=_extreme_back,
-    quantized=_amin_q,
-    output_qparams="same",
-    samples=_samples,
-    method="amin",
-)
 
 
 @AMIN.public

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..._C import QTensor
-from ..draft import TYPES, Site, Unsupported, Value, constant_of
+from ...graph.rows import Unsupported
+from ..draft import TYPES, Site, Value, constant_of
 from ..exporter import row
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...graph.meta import TensorMeta
-from ..draft import TYPES, Site, Unsupported, Value
+from ...graph.rows import Unsupported
+from ..draft import TYPES, Site, Value
 from ..exporter import row
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..._C import QParams, QTensor
+from ...graph.rows import Unsupported
 from ...program.ir import BatchSize
-from ..draft import TYPES, Site, Unsupported, Value, real_constant
+from ..draft import TYPES, Site, Value, real_constant
 from ..exporter import row
 
 

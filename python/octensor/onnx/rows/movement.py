@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ...graph.rows import Unsupported
 from ...program.ir import BatchSize
-from ..draft import FARTHEST, Site, Unsupported, Value
+from ..draft import FARTHEST, Site, Value
 from ..exporter import row
 
 _PADS = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -12,8 +12,9 @@ import numpy as np
 
 from ..._C import QParams, QTensor
 from ...graph.meta import TensorMeta
+from ...graph.rows import Unsupported
 from ...nn.recurrent import RecurrentLayer
-from ..draft import Site, Unsupported, Value
+from ..draft import Site, Value
 from ..exporter import layer
 
 # octensor's gates in ONNX's order: i, f, g, o -> i, o, f, g;  r, z, n -> z, r, n.

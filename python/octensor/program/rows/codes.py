@@ -8,9 +8,10 @@ import numpy as np
 
 from ..._C import QParams, QTensor
 from ...graph.meta import TensorMeta
+from ...graph.rows import Unsupported
 from ...ops.spec import OPS
 from ..ir import Value
-from ..lower import Site, Unsupported, constant_of, row
+from ..lower import Site, constant_of, row
 from . import floats
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...graph.meta import TensorMeta
+from ...graph.rows import Unsupported
 from ..ir import WHOLE, BatchSize, Value
-from ..lower import ROWS, Site, Unsupported, constant_of, row
+from ..lower import ROWS, Site, constant_of, row
 
 # op -> kernel, and its parameters from the op's attributes
 UNARY: dict[str, Any] = {

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..._C import PackedLinear, QParams
+from ...graph.rows import Unsupported
 from ...ops.conv import packed, packed_transposed
 from ..ir import WHOLE, Value
-from ..lower import Site, Unsupported, constant_of, row
+from ..lower import Site, constant_of, row
 from . import floats as float_layers
 from .codes import quantized
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..._C import QParams
+from ...graph.rows import Unsupported
 from ..batch import BoundToBatch
 from ..ir import BatchSize, Value, pairs
-from ..lower import Site, Unsupported, row
+from ..lower import Site, row
 from .codes import quantized
 
 

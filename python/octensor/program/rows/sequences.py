@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..._C import PackedLinear
+from ...graph.rows import Unsupported
 from ..ir import Value, pairs
-from ..lower import Site, Unsupported, constant_of, row
+from ..lower import Site, constant_of, row
 from .layers import floats
 
 
