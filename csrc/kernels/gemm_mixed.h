@@ -25,13 +25,21 @@ namespace octensor::kernels {
 template <class S>
 inline constexpr bool kMixed = requires { S::Operand::kBlock; };
 
+// Where a row finds the magnitudes and signs of a group: in interleaved tiles.
+template <class F>
+struct Interleaved {
+  const uint8_t* place;
+  [[gnu::always_inline]] const uint8_t* magnitudes() const { return place; }
+  [[gnu::always_inline]] const uint8_t* signs() const { return place + F::kGroup; }
+  [[gnu::always_inline]] Interleaved below() const { return {place + 2 * F::kGroup}; }
+};
+
 // R rows x V vectors of sums.
 template <class S, int R, int V>
 struct MixedSums {
   using F = typename S::Mixed;
   using Words = typename S::Words;
   using Bytes = typename F::Wide;
-  static constexpr int kRow = 2 * F::kGroup;  // bytes of a row and group
   typename S::I32 c0, c1;
   MixedSums<S, R - 1, V> below;
 
@@ -41,22 +49,24 @@ struct MixedSums {
     if constexpr (V == 2) c1 = S::add(S::load(initial + S::kLanes), row);
     below.start(initial + stride, stride, row_sums + 1);
   }
-  [[gnu::always_inline]] void single(const uint8_t* a, Bytes b0, Bytes b1) {
-    const Bytes x = F::broadcast(a), m = F::broadcast(a + F::kGroup);
+  template <class At>
+  [[gnu::always_inline]] void single(const At& a, Bytes b0, Bytes b1) {
+    const Bytes x = F::broadcast(a.magnitudes()), m = F::broadcast(a.signs());
     c0 = F::dot(c0, x, F::flip(b0, m));
     if constexpr (V == 2) c1 = F::dot(c1, x, F::flip(b1, m));
-    below.single(a + kRow, b0, b1);
+    below.single(a.below(), b0, b1);
   }
   // Two groups: activations a and e, weights b and, in memory, d, for which there are no registers left.
-  [[gnu::always_inline]] void twins(const uint8_t* a, const uint8_t* e, Bytes b0, Bytes b1, const int8_t* d) {
+  template <class At>
+  [[gnu::always_inline]] void twins(const At& a, const At& e, Bytes b0, Bytes b1, const int8_t* d) {
     constexpr int kVector = S::kLanes * F::kGroup;
-    const Bytes x = F::broadcast(a), m = F::broadcast(a + F::kGroup);
+    const Bytes x = F::broadcast(a.magnitudes()), m = F::broadcast(a.signs());
     typename Words::Wide p0 = F::pairs(x, F::flip(b0, m)), p1 = p0;
     if constexpr (V == 2) p1 = F::pairs(x, F::flip(b1, m));
-    const Bytes y = F::broadcast(e), n = F::broadcast(e + F::kGroup);
+    const Bytes y = F::broadcast(e.magnitudes()), n = F::broadcast(e.signs());
     c0 = Words::dot(c0, Words::add(p0, F::pairs(y, F::flip(d, n))), Words::set(1));
     if constexpr (V == 2) c1 = Words::dot(c1, Words::add(p1, F::pairs(y, F::flip(d + kVector, n))), Words::set(1));
-    below.twins(a + kRow, e + kRow, b0, b1, d);
+    below.twins(a.below(), e.below(), b0, b1, d);
   }
   [[gnu::always_inline]] void save(int32_t* out) const {
     S::store(out, c0);
@@ -68,8 +78,10 @@ template <class S, int V>
 struct MixedSums<S, 0, V> {
   using Bytes = typename S::Mixed::Wide;
   [[gnu::always_inline]] void start(const int32_t*, int64_t, const int32_t*) {}
-  [[gnu::always_inline]] void single(const uint8_t*, Bytes, Bytes) {}
-  [[gnu::always_inline]] void twins(const uint8_t*, const uint8_t*, Bytes, Bytes, const int8_t*) {}
+  template <class At>
+  [[gnu::always_inline]] void single(const At&, Bytes, Bytes) {}
+  template <class At>
+  [[gnu::always_inline]] void twins(const At&, const At&, Bytes, Bytes, const int8_t*) {}
   [[gnu::always_inline]] void save(int32_t*) const {}
 };
 
@@ -86,7 +98,8 @@ template <class S, int R, int V>
                                               int64_t stride, const int32_t* row_sums, int32_t* sums) {
   using F = typename S::Mixed;
   constexpr int kVector = S::kLanes * F::kGroup, kSecond = (V - 1) * kVector;
-  const auto activations = [&](uint16_t place) [[gnu::always_inline]] { return a + int64_t{place} * F::kRows; };
+  const auto activations = [&](uint16_t place)
+                               [[gnu::always_inline]] { return Interleaved<F>{a + int64_t{place} * F::kRows}; };
   const auto weights = [&](uint16_t place)
                            [[gnu::always_inline]] { return block.weights + int64_t{place} * (2 * kVector / 8); };
   MixedSums<S, R, V> tile;

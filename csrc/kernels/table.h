@@ -11,6 +11,7 @@
 #include "kernels/gemm.h"
 #include "kernels/grouped.h"
 #include "kernels/int4.h"
+#include "kernels/line_gemm.h"
 #include "kernels/patches.h"
 #include "kernels/pool.h"
 #include "kernels/recurrent_cell.h"
@@ -48,6 +49,8 @@ struct KernelTable {
   // Prepares a single row's codes for a mixed GEMM (kernels/gemm_row.h); null where the tile is not mixed.
   void (*pack_row)(const uint8_t* codes, int64_t groups, uint8_t* out);
   void (*pack_runs)(const RunArgs&);
+  void (*line_gemm)(const LineArgs&);
+  void (*pack_line)(const LinePackArgs&);  // null where the tile is not mixed
   TapForm taps;
   void (*depthwise)(const DepthwiseArgs&);
   GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
@@ -116,6 +119,12 @@ constexpr auto row_packer() -> decltype(KernelTable::pack_row) {
 }
 
 template <class S>
+constexpr auto line_packer() -> decltype(KernelTable::pack_line) {
+  if constexpr (kernels::kMixed<S>) return kernels::pack_line<S>;
+  return nullptr;
+}
+
+template <class S>
 constexpr KernelTable make_table(const char* name, const FloatKernels* floats) {
   return {.name = name,
           .tile = gemm_tile_shape<S>(),
@@ -124,6 +133,8 @@ constexpr KernelTable make_table(const char* name, const FloatKernels* floats) {
           .pack_tile = tile_packer<S>(),
           .pack_row = row_packer<S>(),
           .pack_runs = kernels::pack_runs<S>,
+          .line_gemm = kernels::line_gemm<S>,
+          .pack_line = line_packer<S>(),
           .taps = tap_form<S>(),
           .depthwise = kernels::depthwise<S>,
           .grouped_words = grouped_kernels<S, typename S::Words>(),

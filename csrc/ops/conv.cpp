@@ -1,6 +1,7 @@
 // Convolutions of one to three spatial axes. Here an ordinary one (ops/conv_geometry.h) finds its algorithm:
 //   one filter per channel                   ops/depthwise.h
-//   narrow groups, few input channels        ops/grouped.h
+//   few input channels                       ops/lines.h
+//   narrow groups                            ops/grouped.h
 //   3x3 of stride 1, where it pays           ops/winograd.h
 //   the rest                                 the GEMM, over patches gathered while packing (ops/patches.h)
 // A transposed one is cut into phases, one per remainder of the output's place modulo the stride: each an ordinary
@@ -16,6 +17,7 @@
 #include "ops/gemm_driver.h"
 #include "ops/grouped.h"
 #include "ops/into.h"
+#include "ops/lines.h"
 #include "ops/ops.h"
 #include "ops/patches.h"
 #include "ops/winograd.h"
@@ -47,6 +49,8 @@ void ordinary(const Geometry& g, const KernelTable& table, const QParams& input,
   const WeightMatrix& m = g.w.matrix();
   if (m.groups == g.channels && m.columns == 1 && m.groups > 1 && m.k > 0)
     depthwise(g, table, r.epilogue, r.qparams, r.relu, r.out);
+  else if (lines_pay(g, table))
+    convolve_lines(g, table, *r.epilogue, r.qparams, r.relu, r.out);
   else if (grouped_pays(g.w, table))
     grouped(g, table, *r.epilogue, r.qparams, r.relu, r.out);
   else

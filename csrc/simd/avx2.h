@@ -165,6 +165,22 @@ struct Avx2 {
       store(p, low_halves(low, high));
       store(p + 32, high_halves(low, high));
     }
+    // For kLanes places, `advance` bytes apart, the sum of the first n (1 to 8) of 8 bytes.
+    static I32 sums(const uint8_t* p, int64_t advance, int64_t n) {
+      const Wide first = _mm256_set1_epi64x(static_cast<int64_t>(~uint64_t{0} >> (64 - 8 * n)));
+      const auto two = [&](int64_t i) {
+        const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + i * advance));
+        const auto* high = reinterpret_cast<const double*>(p + (i + 1) * advance);
+        return _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(low), high));
+      };
+      const auto four = [&](int64_t i) {
+        const Wide eights = _mm256_inserti128_si256(_mm256_castsi128_si256(two(i)), two(i + 2), 1);
+        return _mm256_sad_epu8(_mm256_and_si256(eights, first), _mm256_setzero_si256());
+      };
+      const Wide turns = _mm256_or_si256(four(0), _mm256_slli_epi64(four(4), 32));
+      return _mm256_permutevar8x32_epi32(turns, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    }
+    static Wide both(Wide x, Wide y) { return _mm256_and_si256(x, y); }
     static Wide low_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x20); }
     static Wide high_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x31); }
     static void store(uint8_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
