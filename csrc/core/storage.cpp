@@ -2,6 +2,9 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <cstdlib>
@@ -47,6 +50,12 @@ class Cache {
     bytes_ += bytes;
   }
 
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < count_; ++i) std::free(blocks_[i].data);
+    count_ = bytes_ = 0;
+  }
+
   std::mutex& mutex() { return mutex_; }
 
  private:
@@ -88,6 +97,13 @@ size_t rounded(size_t bytes) {
 }
 
 }  // namespace
+
+void release_unused() {
+  cache().clear();
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
 
 StoragePtr allocate(size_t bytes) {
   if (bytes > size_t{1} << 62) throw std::bad_alloc();

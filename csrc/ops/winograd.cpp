@@ -28,7 +28,7 @@ constexpr Scheme kScheme4{6, 26, {{6, 0, 0}, {1, 1, 1}, {1, -1, 1}, {1, 2, 4}, {
 int64_t part_channels(int64_t channels, int parts) { return round_up(ceil_div(channels, parts), kPartMultiple); }
 
 // The fewest parts of the input channels whose sums are all exact; 0 when kMaxParts do not do.
-int exact_parts(const PackedConv& w, const Scheme& scheme) {
+int exact_parts(const PackedConv& w, const WeightCodes& codes, const Scheme& scheme) {
   const WeightMatrix& m = w.matrix();
   const int64_t channels = m.k / 9, limit = ((int64_t{1} << scheme.bits) - 2) / 255;
   if (m.worst_sum <= limit) return 1;
@@ -40,7 +40,7 @@ int exact_parts(const PackedConv& w, const Scheme& scheme) {
         int64_t sum = 0;
         for (int64_t tap = 0; tap < 9; ++tap)
           for (int64_t c = from; c < std::min(channels, from + each); ++c)
-            sum += std::abs(m.values[(n * 9 + tap) * channels + c] - m.zero_points[n]);
+            sum += std::abs(codes[(n * 9 + tap) * channels + c] - m.zero_points[n]);
         worst = std::max(worst, sum);
       }
     if (worst <= limit) return static_cast<int>(ceil_div(channels, each));
@@ -53,7 +53,8 @@ struct Proof {
 };
 
 std::shared_ptr<const Proof> prove(const PackedConv& w, const KernelTable&) {
-  return std::make_shared<Proof>(Proof{exact_parts(w, kScheme2), exact_parts(w, kScheme4)});
+  const WeightCodes codes = w.codes();
+  return std::make_shared<Proof>(Proof{exact_parts(w, codes, kScheme2), exact_parts(w, codes, kScheme4)});
 }
 
 // Transformed weights: int16 [panel][P][group][panel columns][kGroup], zero points subtracted, 0 where there is no
@@ -68,10 +69,11 @@ struct Transformed {
 template <const Scheme& scheme>
 std::shared_ptr<const Transformed> transform(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
+  const WeightCodes codes = w.codes();
   constexpr int kRows = scheme.rows, kProducts = kRows * kRows;
   const int64_t channels = m.k / 9, group = table.winograd4.group, panel = table.tile.panel;
   auto t = std::make_shared<Transformed>();
-  t->parts = exact_parts(w, scheme);
+  t->parts = exact_parts(w, codes, scheme);
   t->groups = ceil_div(channels, group);
   t->padded = round_up(m.columns, panel);
   const int64_t each = t->parts == 1 ? channels : part_channels(channels, t->parts);
@@ -85,7 +87,7 @@ std::shared_ptr<const Transformed> transform(const PackedConv& w, const KernelTa
     for (int64_t c = 0; c < channels; ++c) {
       int32_t d[3][3], half[kRows][3];
       for (int i = 0; i < 9; ++i) {
-        d[i / 3][i % 3] = m.values[(n * 9 + i) * channels + c] - m.zero_points[n];
+        d[i / 3][i % 3] = codes[(n * 9 + i) * channels + c] - m.zero_points[n];
         t->sums[c / each * t->padded + n] += d[i / 3][i % 3];
       }
       for (int i = 0; i < kRows; ++i)

@@ -11,7 +11,6 @@ Every size, stride and offset is checked against its storage, every storage agai
 from __future__ import annotations
 
 import io
-import mmap
 import struct
 import zipfile
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .._C import QParams, QTensor, qint8, qint32, quint8
+from ..mapped import map_file
 from ..tensor import Tensor
 from .limits import MOST_AXES, empty_array
 from .pickle_data import Call, Name, Object, Persistent, read_pickle
@@ -69,8 +69,7 @@ class TorchFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.where = f"load: {self.path.name}"
-        with self.path.open("rb") as file:
-            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.map = map_file(self.path)
         self.bytes = np.frombuffer(self.map, np.uint8)
         self.storage: Callable[[str, int], np.ndarray]
         self.made: dict[str, _Storage] = {}

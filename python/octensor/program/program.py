@@ -10,6 +10,9 @@ from .. import _C
 from .._C import QTensor
 from ..graph.graph_module import GraphModule
 from ..graph.record import record
+from ..mapped import release_pages
+from ..nn.module import Module
+from ..ops.packing import sharing
 from ..tensor import Tensor
 from . import rows as rows
 from .batch import BoundToBatch, generalize
@@ -38,8 +41,9 @@ class Program:
         self, draft: Draft, result: Any, example: tuple[Any, ...], bound: str | None, axis: int | None
     ) -> None:
         self.batch_bound = bound
-        self._draft = draft
-        self._result = result
+        # Not the draft: it holds arrays that steps have in another form, and the results' values lead to it.
+        self._inputs = draft.inputs
+        self._result = _outline(result)
         self._single = isinstance(result, Value)
         self._example = example
         self._program = _C.Program()
@@ -169,31 +173,69 @@ def compile(model: Any, example_inputs: Any, *, batch_axis: int | None = 0) -> P
     for i, value in enumerate(example):
         if not isinstance(value, (Tensor, QTensor, np.ndarray)):
             raise TypeError(f"compile: example_inputs[{i}]: expected a tensor, got {type(value).__name__}")
-    module = record(model, example)
-    bound: str | None = None
-    if batch_axis is None:
-        bound = "batch_axis is None"
-    else:
-        try:
-            return _build(module, model, example, batch_axis)
-        except BoundToBatch as why:
-            bound = str(why)
-    draft, result = lower(module, {})
+    try:
+        program = _compiled(model, example, batch_axis)
+        program(*example)  # packs what it needs, now and not in the first call
+    finally:
+        release_pages()
+        _C.release_memory()
+    return program
+
+
+def _compiled(model: Any, example: tuple[Any, ...], axis: int | None) -> Program:
+    from ..io.save import is_recorded  # which imports this package
+
+    # A graph of ops goes one way whatever the values are.
+    settled = isinstance(model, GraphModule) and is_recorded(model)
+    ready = () if settled else _packed_in(model)
+    with sharing(ready, shapes_only=settled):
+        module = record(model, example, check=not settled)
+        bound: str | None = None
+        differing: dict[Any, Any] = {}
+        if axis is None:
+            bound = "batch_axis is None"
+        else:
+            try:
+                differing = _batched(module, model, example, axis)
+                draft, result = lower(module, differing)
+            except BoundToBatch as why:
+                bound, differing = str(why), {}
+        if bound is not None:
+            draft, result = lower(module, {})
     fuse(draft)
-    return Program(draft, result, example, bound, None)
+    return Program(draft, result, example, bound, None if bound else axis)
 
 
-def _build(module: GraphModule, model: Any, example: tuple[Any, ...], axis: int) -> Program:
+def _batched(module: GraphModule, model: Any, example: tuple[Any, ...], axis: int) -> dict[Any, Any]:
     first = example[0] if example else None
     if first is None or len(first.shape) <= axis or not first.shape[axis]:
         raise BoundToBatch("the first example input has no samples along the batch axis")
-    draft, result = lower(module, generalize(module, model, example, axis, first.shape[axis]))
-    fuse(draft)
-    return Program(draft, result, example, None, axis)
+    return generalize(module, model, example, axis, first.shape[axis])
+
+
+def _packed_in(model: Any) -> list[Any]:
+    """Return what the layers of a model have packed already."""
+    found: list[Any] = []
+    for module in model.modules() if isinstance(model, Module) else ():
+        cache = module.__dict__.get("_cache")
+        found += cache.values() if isinstance(cache, dict) else [cache]
+    return found
 
 
 def _plain(x: Any) -> Any:
     return x._array if isinstance(x, Tensor) else x
+
+
+def _outline(tree: Any) -> Any:
+    """Return a tree of values that know what they are and no more."""
+    if isinstance(tree, Value):
+        return Value(tree.meta)
+    if isinstance(tree, dict):
+        return {key: _outline(part) for key, part in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [_outline(part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
 
 
 def _rebuilt(tree: Any, results: Any) -> Any:
