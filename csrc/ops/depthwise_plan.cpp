@@ -68,8 +68,8 @@ std::vector<Step> steps_of(const PackedConv& w, int64_t group, std::vector<Depth
 }
 
 template <class T>
-void pack_weights(const PackedConv& w, const WeightCodes& codes, const std::vector<Step>& steps, const KernelTable& table, int64_t planes,
-                  DepthwisePlan& plan) {
+void pack_weights(const PackedConv& w, const WeightCodes& codes, const std::vector<Step>& steps,
+                  const KernelTable& table, int64_t planes, DepthwisePlan& plan) {
   const WeightMatrix& m = w.matrix();
   const int64_t group = table.taps.group, channels = m.groups, cell = kDepthwiseChannels * group;
   const int64_t low = sizeof(T) == 1 ? -128 : -255, high = sizeof(T) == 1 ? 127 : 255;
@@ -104,7 +104,8 @@ std::shared_ptr<const DepthwisePlan> make_plan(const PackedConv& w, const Kernel
   plan->row_taps = w.kernel[0] * w.kernel[1];
   const std::vector<Step> steps = steps_of(w, group, plan->streams);
   for (const Step& s : steps) plan->steps.insert(plan->steps.end(), planes, {s.stream, s.shift});
-  bytes ? pack_weights<int8_t>(w, codes, steps, table, planes, *plan) : pack_weights<int16_t>(w, codes, steps, table, planes, *plan);
+  bytes ? pack_weights<int8_t>(w, codes, steps, table, planes, *plan)
+        : pack_weights<int16_t>(w, codes, steps, table, planes, *plan);
   for (int64_t c = 0; c < channels; ++c) {
     uint32_t sum = 0;
     for (int64_t k = 0; k < m.k; ++k) sum += static_cast<uint32_t>(codes[c * m.k + k] - m.zero_points[c]);

@@ -29,16 +29,17 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
   check(groups >= 1 && out % groups == 0, op, ": groups: expected a divisor of the ", out, " output channels, got ",
         groups);
   const WeightCodes codes(weight);
-  WeightMatrix m{.groups = groups,
-                 .columns = out / groups,
-                 .k = std::accumulate(weight.shape().begin() + 1, weight.shape().end(), int64_t{1}, std::multiplies<>()),
-                 .zero_points = {},
-                 .scales = {},
-                 .weight_sums = {},
-                 .centred_sums = {},
-                 .asymmetric = false,
-                 .worst_sum = 0,
-                 .widest = 0};
+  WeightMatrix m{
+      .groups = groups,
+      .columns = out / groups,
+      .k = std::accumulate(weight.shape().begin() + 1, weight.shape().end(), int64_t{1}, std::multiplies<>()),
+      .zero_points = {},
+      .scales = {},
+      .weight_sums = {},
+      .centred_sums = {},
+      .asymmetric = false,
+      .worst_sum = 0,
+      .widest = 0};
   const int32_t shift = shift_of(weight);
   const QParams& q = weight.qparams();
   for (int64_t c = 0; c < out; ++c) {
@@ -146,7 +147,8 @@ void PackedWeight::check_sums(int64_t reach, int64_t worst_bias) const {
 
 namespace {
 
-// A panel's codes: the columns' runs of kGroup along K side by side, block by block so that a block stays in the L1 cache.
+// A panel's codes: the columns' runs of kGroup along K side by side, block by block so that a block stays in the L1
+// cache.
 template <int64_t kGroup>
 void pack_panel(const int8_t* from, int64_t columns, int64_t k, int64_t step, uint8_t* to) {
   constexpr int64_t kBlock = 256;  // of K

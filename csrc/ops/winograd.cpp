@@ -79,25 +79,32 @@ std::shared_ptr<const Transformed> transform(const PackedConv& w, const KernelTa
   const int64_t each = t->parts == 1 ? channels : part_channels(channels, t->parts);
   t->part_groups = ceil_div(each, group);
   t->sums.assign(t->parts * t->padded, 0);
-  const int64_t step = panel * group, bytes = t->padded * kProducts * t->groups * group * 2;
-  t->u = allocate(bytes);
-  std::memset(t->u.get(), 0, bytes);
+  const int64_t step = panel * group;
+  t->u = allocate(t->padded * kProducts * t->groups * group * 2);
   auto* u = reinterpret_cast<int16_t*>(t->u.get());
-  for (int64_t n = 0; n < m.columns; ++n)
-    for (int64_t c = 0; c < channels; ++c) {
-      int32_t d[3][3], half[kRows][3];
-      for (int i = 0; i < 9; ++i) {
-        d[i / 3][i % 3] = codes[(n * 9 + i) * channels + c] - m.zero_points[n];
-        t->sums[c / each * t->padded + n] += d[i / 3][i % 3];
+  // A panel's columns and a group's channels at a time, side by side as they are stored: vectors of both directions'
+  // sums. All of them fit int16.
+  std::vector<int16_t> work((9 + 3 * kRows) * step);
+  int16_t *d = work.data(), *half = d + 9 * step;
+  const auto combine = [step](const int8_t* row, const int16_t* x, int64_t apart, int16_t* to) {
+    for (int64_t i = 0; i < step; ++i)
+      to[i] = static_cast<int16_t>(row[0] * x[i] + row[1] * x[apart + i] + row[2] * x[2 * apart + i]);
+  };
+  for (int64_t n = 0; n < t->padded; n += panel)
+    for (int64_t c = 0; c < t->groups * group; c += group) {
+      if (n + panel > m.columns || c + group > channels) std::fill_n(d, 9 * step, int16_t{0});
+      for (int64_t j = 0; j < std::min(panel, m.columns - n); ++j)
+        for (int64_t i = 0; i < std::min(group, channels - c); ++i)
+          for (int64_t tap = 0; tap < 9; ++tap) {
+            const int32_t w = codes[((n + j) * 9 + tap) * channels + c + i] - m.zero_points[n + j];
+            d[tap * step + j * group + i] = static_cast<int16_t>(w);
+            t->sums[(c + i) / each * t->padded + n + j] += w;
+          }
+      int16_t* to = u + (n / panel * kProducts * t->groups + c / group) * step;
+      for (int i = 0; i < kRows; ++i) {
+        for (int j = 0; j < 3; ++j) combine(scheme.g[i], d + j * step, 3 * step, half + (i * 3 + j) * step);
+        for (int j = 0; j < kRows; ++j, to += t->groups * step) combine(scheme.g[j], half + i * 3 * step, step, to);
       }
-      for (int i = 0; i < kRows; ++i)
-        for (int j = 0; j < 3; ++j)
-          half[i][j] = scheme.g[i][0] * d[0][j] + scheme.g[i][1] * d[1][j] + scheme.g[i][2] * d[2][j];
-      int16_t* to = u + (n / panel * kProducts * t->groups + c / group) * step + n % panel * group + c % group;
-      for (int i = 0; i < kRows; ++i)
-        for (int j = 0; j < kRows; ++j, to += t->groups * step)
-          *to = static_cast<int16_t>(scheme.g[j][0] * half[i][0] + scheme.g[j][1] * half[i][1] +
-                                     scheme.g[j][2] * half[i][2]);
     }
   return t;
 }

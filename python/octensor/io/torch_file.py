@@ -22,10 +22,9 @@ import numpy as np
 from .._C import QParams, QTensor, qint8, qint32, quint8
 from ..mapped import map_file
 from ..tensor import Tensor
-from .limits import MOST_AXES, empty_array
+from .limits import LEGACY_MAGIC, MOST_AXES, empty_array
 from .pickle_data import Call, Name, Object, Persistent, read_pickle
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 MOST_PICKLE_BYTES = 64 << 20
 MOST_VALUES = 1_000_000
@@ -74,11 +73,6 @@ class TorchFile:
         self.storage: Callable[[str, int], np.ndarray]
         self.made: dict[str, _Storage] = {}
         self.values = 0
-
-    @staticmethod
-    def recognises(start: bytes) -> bool:
-        """Whether a file that begins so may be one: a zip archive, or the pickle of the magic number."""
-        return start[:4] == b"PK\x03\x04" or start[2:14] == b"\x8a\n" + LEGACY_MAGIC.to_bytes(10, "little")
 
     def _error(self, text: str) -> ValueError:
         return ValueError(f"{self.where}: {text}")

@@ -29,7 +29,7 @@ _SHARED = _Shared()
 
 
 @contextmanager
-def sharing(ready: Iterable[Any] = (), *, shapes_only: bool = False) -> Iterator[None]:
+def sharing(ready: Iterable[Any] = (), *, shapes_only: bool = False, inherit: bool = False) -> Iterator[None]:
     """Let all who pack a weight in this thread have the same packed object.
 
     Parameters
@@ -38,12 +38,15 @@ def sharing(ready: Iterable[Any] = (), *, shapes_only: bool = False) -> Iterator
         Packed weights that are there already; anything else in it is passed over.
     shapes_only : bool
         Whether nobody looks at the values of what the ops of packed weights return: then nothing is multiplied.
+    inherit : bool
+        Whether to share with those who do already.
     """
     before = _SHARED.known, _SHARED.shapes_only
-    _SHARED.known, _SHARED.shapes_only = {}, shapes_only
+    known = before[0] if inherit and before[0] is not None else {}
+    _SHARED.known, _SHARED.shapes_only = known, shapes_only
     for packed in ready:
         if isinstance(packed, (PackedConv, PackedLinear, PackedWeightOnly)):
-            _SHARED.known[_key(type(packed), packed.weight, packed.bias, _geometry(packed))] = packed
+            known[_key(type(packed), packed.weight, packed.bias, _geometry(packed))] = packed
     try:
         yield
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from .. import _C
 from .._C import QTensor
 from ..graph.graph_module import GraphModule
+from ..graph.node import Node
 from ..graph.record import record
 from ..mapped import release_pages
 from ..nn.module import Module
@@ -19,6 +22,7 @@ from .batch import BoundToBatch, generalize
 from .fuse import fuse
 from .ir import Draft, Value
 from .lower import CompileError, lower
+from .settled import is_settled, shapes_noted, sizes_of
 from .text import program_text
 
 if TYPE_CHECKING:
@@ -183,34 +187,34 @@ def compile(model: Any, example_inputs: Any, *, batch_axis: int | None = 0) -> P
 
 
 def _compiled(model: Any, example: tuple[Any, ...], axis: int | None) -> Program:
-    from ..io.save import is_recorded  # which imports this package
+    with sharing(_packed_in(model)):
+        if axis in (None, 0) and is_settled(model, example):
+            with shapes_noted(model, example):
+                return _lowered(model, example, axis, partial(sizes_of, model), sizes_of(model, example))
+        module = record(model, example)
+        return _lowered(module, example, axis, lambda: generalize(module, model, example, axis, example[0].shape[axis]), {})
 
-    # A graph of ops goes one way whatever the values are.
-    settled = isinstance(model, GraphModule) and is_recorded(model)
-    ready = () if settled else _packed_in(model)
-    with sharing(ready, shapes_only=settled):
-        module = record(model, example, check=not settled)
-        bound: str | None = None
-        differing: dict[Any, Any] = {}
-        if axis is None:
-            bound = "batch_axis is None"
-        else:
-            try:
-                differing = _batched(module, model, example, axis)
-                draft, result = lower(module, differing)
-            except BoundToBatch as why:
-                bound, differing = str(why), {}
-        if bound is not None:
-            draft, result = lower(module, {})
+
+def _lowered(
+    module: GraphModule, example: tuple[Any, ...], axis: int | None, follow: Callable[[], Any], fixed: dict[Node, Any]
+) -> Program:
+    """Make the program with sizes as `follow` gives them, or, where they cannot follow the batch, as `fixed` has them."""
+    bound = "batch_axis is None" if axis is None else _no_batch(example, axis)
+    if bound is None:
+        try:
+            draft, result = lower(module, follow())
+        except BoundToBatch as why:
+            bound = str(why)
+    if bound is not None:
+        draft, result = lower(module, fixed)
     fuse(draft)
     return Program(draft, result, example, bound, None if bound else axis)
 
 
-def _batched(module: GraphModule, model: Any, example: tuple[Any, ...], axis: int) -> dict[Any, Any]:
-    first = example[0] if example else None
-    if first is None or len(first.shape) <= axis or not first.shape[axis]:
-        raise BoundToBatch("the first example input has no samples along the batch axis")
-    return generalize(module, model, example, axis, first.shape[axis])
+def _no_batch(example: tuple[Any, ...], axis: int) -> str | None:
+    if example and len(example[0].shape) > axis and example[0].shape[axis]:
+        return None
+    return "the first example input has no samples along the batch axis"
 
 
 def _packed_in(model: Any) -> list[Any]:
