@@ -1,6 +1,7 @@
 // Threads and instruction sets.
 #include "bind/bind.h"
 #include "core/check.h"
+#include "core/storage.h"
 #include "core/threads.h"
 #include "isa/cpu.h"
 #include "isa/dispatch.h"
@@ -45,6 +46,8 @@ void bind_runtime(py::module_& m) {
   m.def("get_isa", [] { return std::string(kernel_table().name); }, "The instruction set whose kernels run.");
   m.def("set_isa", &set_isa, py::arg("name"),
         "Choose the instruction set whose kernels run, for the whole process. Results do not depend on it.");
+  m.def("release_memory", &release_unused,
+        "Give memory that is kept for the next results, and that nobody uses now, back to the system.");
   m.def("set_conv_algorithm", &ops::set_conv_algorithm, py::arg("name"),
         "Prefer direct, winograd2 or winograd4 wherever it applies and is exact; auto chooses by shape. For tests and "
         "measurements: results do not depend on it.");

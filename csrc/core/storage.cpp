@@ -2,6 +2,9 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <cstdlib>
@@ -14,10 +17,11 @@ namespace {
 constexpr size_t kHugePage = size_t{2} << 20, kHugeFrom = 2 * kHugePage;
 
 void* system_block(size_t bytes) {
-  void* p = std::aligned_alloc(bytes >= kHugeFrom ? kHugePage : kAlignment, bytes);
-  if (!p) throw std::bad_alloc();
+  void* p = nullptr;
+  if (posix_memalign(&p, bytes >= kHugeFrom ? kHugePage : kAlignment, bytes)) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
-  if (bytes >= kHugeFrom) madvise(p, bytes, MADV_HUGEPAGE);  // a wish: one fault per 2 MiB instead of 512
+  // A wish: one fault per 2 MiB instead of 512. The rest of the block takes no more than it is used for.
+  if (bytes >= kHugeFrom) madvise(p, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return p;
 }
@@ -45,6 +49,12 @@ class Cache {
     }
     blocks_[count_++] = {data, bytes};
     bytes_ += bytes;
+  }
+
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < count_; ++i) std::free(blocks_[i].data);
+    count_ = bytes_ = 0;
   }
 
   std::mutex& mutex() { return mutex_; }
@@ -78,16 +88,22 @@ Cache& cache() {
 }
 
 // Sizes come in four steps per power of two, so that a block serves tensors of about its size. What rounding
-// adds is not touched, so it takes addresses, not memory (but for the rest of a huge page).
+// adds is not touched, so it takes addresses, not memory.
 size_t rounded(size_t bytes) {
   size_t step = kAlignment;
   if (bytes >= kCachedFrom)
     while (step * 8 < bytes) step *= 2;
-  if (bytes >= kHugeFrom) step = std::max(step, kHugePage);
   return (bytes / step + (bytes % step != 0 || bytes == 0)) * step;
 }
 
 }  // namespace
+
+void release_unused() {
+  cache().clear();
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
 
 StoragePtr allocate(size_t bytes) {
   if (bytes > size_t{1} << 62) throw std::bad_alloc();

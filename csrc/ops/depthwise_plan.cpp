@@ -13,10 +13,10 @@ constexpr int64_t kGap = 32;  // taps further apart (in outputs) do not share a 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 // Bytes hold weights in [-128, 127]; what is beyond goes to further steps that read the same cell.
-int64_t planes_of(const WeightMatrix& m) {
+int64_t planes_of(const WeightMatrix& m, const WeightCodes& codes) {
   int64_t planes = 1;
-  for (size_t i = 0; i < m.values.size(); ++i) {
-    const int64_t w = m.values[i] - m.zero_points[i / m.k];
+  for (int64_t i = 0; i < codes.size(); ++i) {
+    const int64_t w = codes[i] - m.zero_points[i / m.k];
     planes = std::max(planes, w >= 0 ? (w + 126) / 127 : (127 - w) / 128);
   }
   return planes;
@@ -68,8 +68,8 @@ std::vector<Step> steps_of(const PackedConv& w, int64_t group, std::vector<Depth
 }
 
 template <class T>
-void pack_weights(const PackedConv& w, const std::vector<Step>& steps, const KernelTable& table, int64_t planes,
-                  DepthwisePlan& plan) {
+void pack_weights(const PackedConv& w, const WeightCodes& codes, const std::vector<Step>& steps,
+                  const KernelTable& table, int64_t planes, DepthwisePlan& plan) {
   const WeightMatrix& m = w.matrix();
   const int64_t group = table.taps.group, channels = m.groups, cell = kDepthwiseChannels * group;
   const int64_t low = sizeof(T) == 1 ? -128 : -255, high = sizeof(T) == 1 ? 127 : 255;
@@ -81,7 +81,7 @@ void pack_weights(const PackedConv& w, const std::vector<Step>& steps, const Ker
         const int64_t c = depthwise_channel(b, channels) + table.taps.order[i / group];
         const Tap tap = step.taps[i % group];
         int64_t value = c < channels && tap.column >= 0
-                            ? m.values[c * m.k + tap.row * w.kernel[2] + tap.column] - m.zero_points[c]
+                            ? codes[c * m.k + tap.row * w.kernel[2] + tap.column] - m.zero_points[c]
                             : 0;
         for (int64_t p = 0; p < planes; ++p) {
           const int64_t part = std::clamp(value, low, high);
@@ -95,18 +95,20 @@ void pack_weights(const PackedConv& w, const std::vector<Step>& steps, const Ker
 
 std::shared_ptr<const DepthwisePlan> make_plan(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
+  const WeightCodes codes = w.codes();
   const int64_t group = table.taps.group, channels = m.groups;
   const bool bytes = table.taps.activation == 1;
-  const int64_t planes = bytes ? planes_of(m) : 1;
+  const int64_t planes = bytes ? planes_of(m, codes) : 1;
   auto plan = std::make_shared<DepthwisePlan>();
   plan->blocks = std::max<int64_t>(1, (channels + kDepthwiseChannels - 1) / kDepthwiseChannels);
   plan->row_taps = w.kernel[0] * w.kernel[1];
   const std::vector<Step> steps = steps_of(w, group, plan->streams);
   for (const Step& s : steps) plan->steps.insert(plan->steps.end(), planes, {s.stream, s.shift});
-  bytes ? pack_weights<int8_t>(w, steps, table, planes, *plan) : pack_weights<int16_t>(w, steps, table, planes, *plan);
+  bytes ? pack_weights<int8_t>(w, codes, steps, table, planes, *plan)
+        : pack_weights<int16_t>(w, codes, steps, table, planes, *plan);
   for (int64_t c = 0; c < channels; ++c) {
     uint32_t sum = 0;
-    for (int64_t k = 0; k < m.k; ++k) sum += static_cast<uint32_t>(m.values[c * m.k + k] - m.zero_points[c]);
+    for (int64_t k = 0; k < m.k; ++k) sum += static_cast<uint32_t>(codes[c * m.k + k] - m.zero_points[c]);
     plan->weight_sums.push_back(sum);
   }
   return plan;

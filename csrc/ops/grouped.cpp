@@ -40,11 +40,11 @@ struct LaneWeights {
 };
 
 // Bytes multiply four input channels at once but hold no weight minus zero point outside int8.
-bool takes_words(const WeightMatrix& m, int64_t in) {
+bool takes_words(const WeightMatrix& m, const WeightCodes& codes, int64_t in) {
   if (in <= 2) return true;
   for (int64_t c = 0; c < m.groups * m.columns; ++c)
     for (int64_t k = 0; m.zero_points[c] && k < m.k; ++k) {
-      const int32_t w = m.values[c * m.k + k] - m.zero_points[c];
+      const int32_t w = codes[c * m.k + k] - m.zero_points[c];
       if (w != static_cast<int8_t>(w)) return true;
     }
   return false;
@@ -72,9 +72,10 @@ void find_windows(LaneWeights& l, int64_t strip) {
 
 std::shared_ptr<const LaneWeights> pack(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
+  const WeightCodes codes = w.codes();
   const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2], in = m.k / taps, channels = m.groups * m.columns;
   auto l = std::make_shared<LaneWeights>();
-  l->words = takes_words(m, in);
+  l->words = takes_words(m, codes, in);
   const GroupedKernels& kernels = l->kernels(table);
   const int64_t lanes = table.tile.lanes, group = kernels.group;
   l->lanes = lanes;
@@ -91,7 +92,7 @@ std::shared_ptr<const LaneWeights> pack(const PackedConv& w, const KernelTable& 
     for (int64_t k = 0; k < m.k; ++k) {
       const int64_t tap = k / in, i = k % in;
       const int64_t at = (((c / lanes * taps + tap) * l->steps + i / group) * lanes + c % lanes) * group + i % group;
-      const int32_t value = m.values[c * m.k + k] - m.zero_points[c];
+      const int32_t value = codes[c * m.k + k] - m.zero_points[c];
       l->sums[c] += value;
       if (kernels.activation == 2)
         reinterpret_cast<int16_t*>(l->values.get())[at] = static_cast<int16_t>(value);

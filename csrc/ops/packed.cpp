@@ -14,8 +14,11 @@ namespace octensor {
 namespace {
 
 constexpr int64_t kInt32Max = INT32_MAX;
+constexpr int64_t kShortSum = 1 << 16;
 
-// [out, in...] codes -> [out][k], k = taps * channels with channels innermost, as activations are read.
+// int8 holds unsigned codes too, once 128 is taken from the code and from its zero point.
+int32_t shift_of(const QTensor& rows) { return is_signed8(rows.dtype()) ? 0 : 128; }
+
 WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
   check<TypeError>(is_8bit(weight.dtype()), op, ": weight: expected qint8 or quint8, got ", info(weight.dtype()).name);
   check(!weight.qparams().has_float_zero_points(), op,
@@ -25,33 +28,36 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
   const int64_t out = weight.size(0);
   check(groups >= 1 && out % groups == 0, op, ": groups: expected a divisor of the ", out, " output channels, got ",
         groups);
-  const QTensor w = weight.to(weight.ndim() > 2 ? Layout::channels_last : Layout::contiguous);
-  WeightMatrix m{.groups = groups,
-                 .columns = out / groups,
-                 .k = std::accumulate(w.shape().begin() + 1, w.shape().end(), int64_t{1}, std::multiplies<>()),
-                 .values = {},
-                 .zero_points = {},
-                 .scales = {},
-                 .weight_sums = {},
-                 .centred_sums = {},
-                 .asymmetric = false,
-                 .worst_sum = 0,
-                 .widest = 0};
-  // int8 holds unsigned codes too, once 128 is taken from the code and from its zero point.
-  const int32_t shift = is_signed8(w.dtype()) ? 0 : 128;
-  m.values.resize(w.numel());
-  for (int64_t i = 0; i < w.numel(); ++i) m.values[i] = static_cast<int8_t>(w.bytes()[i] ^ (shift ? 0x80 : 0));
-  const QParams& q = w.qparams();
+  const WeightCodes codes(weight);
+  WeightMatrix m{
+      .groups = groups,
+      .columns = out / groups,
+      .k = std::accumulate(weight.shape().begin() + 1, weight.shape().end(), int64_t{1}, std::multiplies<>()),
+      .zero_points = {},
+      .scales = {},
+      .weight_sums = {},
+      .centred_sums = {},
+      .asymmetric = false,
+      .worst_sum = 0,
+      .widest = 0};
+  const int32_t shift = shift_of(weight);
+  const QParams& q = weight.qparams();
   for (int64_t c = 0; c < out; ++c) {
     const size_t at = q.per_channel() ? c : 0;
     m.scales.push_back(q.scales()[at]);
     m.zero_points.push_back(q.zero_points()[at] - shift);
     m.asymmetric |= m.zero_points.back() != 0;
+    const int8_t* row = codes.data() + c * m.k;
+    const int32_t zero = m.zero_points.back();
     int64_t sum = 0;
     int32_t plain = 0;
-    for (int64_t k = 0; k < m.k; ++k) {
-      sum += std::abs(m.values[c * m.k + k] - m.zero_points[c]);
-      plain += m.values[c * m.k + k];
+    for (int64_t k = 0; k < m.k; k += kShortSum) {  // short sums in 32 bits: compilers make vectors of them
+      int32_t part = 0;
+      for (int64_t i = k; i < std::min(m.k, k + kShortSum); ++i) {
+        part += std::abs(row[i] - zero);
+        plain += row[i];
+      }
+      sum += part;
     }
     m.worst_sum = std::max(m.worst_sum, sum);
     if (m.scales[c] > m.scales[m.widest]) m.widest = c;
@@ -64,8 +70,20 @@ WeightMatrix to_matrix(const char* op, const QTensor& weight, int64_t groups) {
 
 }  // namespace
 
+// [out, in...] codes -> [out][k], k = taps * channels with channels innermost, as activations are read.
+WeightCodes::WeightCodes(const QTensor& rows) : size_(rows.numel()) {
+  const QTensor w = rows.to(rows.ndim() > 2 ? Layout::channels_last : Layout::contiguous);
+  storage_ = w.storage();
+  data_ = reinterpret_cast<const int8_t*>(w.bytes());
+  if (!shift_of(rows)) return;
+  storage_ = allocate(size_);
+  auto* to = reinterpret_cast<int8_t*>(storage_.get());
+  for (int64_t i = 0; i < size_; ++i) to[i] = static_cast<int8_t>(w.bytes()[i] ^ 0x80);
+  data_ = to;
+}
+
 PackedWeight::PackedWeight(const char* op, QTensor weight, const QTensor& rows, std::vector<float> bias, int64_t groups)
-    : op_(op), weight_(std::move(weight)), bias_(std::move(bias)), matrix_(to_matrix(op, rows, groups)) {
+    : op_(op), weight_(std::move(weight)), rows_(rows), bias_(std::move(bias)), matrix_(to_matrix(op, rows, groups)) {
   check(bias_.empty() || bias_.size() == matrix_.scales.size(), op, ": bias: expected ", matrix_.scales.size(),
         " values, one per output channel, got ", bias_.size());
   for (float b : bias_) check(std::isfinite(b), op, ": bias: expected finite numbers, got ", b);
@@ -129,21 +147,39 @@ void PackedWeight::check_sums(int64_t reach, int64_t worst_bias) const {
 
 namespace {
 
+// A panel's codes: the columns' runs of kGroup along K side by side, block by block so that a block stays in the L1
+// cache.
+template <int64_t kGroup>
+void pack_panel(const int8_t* from, int64_t columns, int64_t k, int64_t step, uint8_t* to) {
+  constexpr int64_t kBlock = 256;  // of K
+  for (int64_t first = 0; first < k; first += kBlock)
+    for (int64_t c = 0; c < columns; ++c) {
+      const int64_t end = std::min(k, first + kBlock), whole = end / kGroup * kGroup;
+      const int8_t* row = from + c * k;
+      uint8_t* at = to + first / kGroup * step + c * kGroup;
+      for (int64_t i = first; i < whole; i += kGroup, at += step) std::memcpy(at, row + i, kGroup);
+      std::memcpy(at, row + whole, end - whole);
+    }
+}
+
 std::shared_ptr<const PackedPanels> pack_panels(const PackedWeight& weight, const KernelTable& table) {
   const WeightMatrix& m = weight.matrix();
+  const WeightCodes codes = weight.codes();
   const GemmTile t = table.tile;
   const int64_t k_groups = ceil_div(m.k, t.group), panels = ceil_div(m.columns, t.panel);
   auto p = std::make_shared<PackedPanels>();
   p->group_bytes = panels * k_groups * t.panel * t.group;
   p->values = allocate(p->group_bytes * m.groups);
   std::memset(p->values.get(), 0, p->group_bytes * m.groups);
+  const int64_t step = int64_t{t.panel} * t.group;
+  const auto pack = t.group == 1   ? &pack_panel<1>
+                    : t.group == 2 ? &pack_panel<2>
+                    : t.group == 4 ? &pack_panel<4>
+                                   : &pack_panel<8>;
   for (int64_t g = 0; g < m.groups; ++g)
-    for (int64_t c = 0; c < m.columns; ++c) {
-      const int8_t* from = m.values.data() + (g * m.columns + c) * m.k;
-      uint8_t* to = p->values.get() + g * p->group_bytes + (c / t.panel * k_groups * t.panel + c % t.panel) * t.group;
-      for (int64_t k = 0; k < m.k; ++k)
-        to[k / t.group * t.panel * t.group + k % t.group] = static_cast<uint8_t>(from[k]);
-    }
+    for (int64_t c = 0; c < m.columns; c += t.panel)
+      pack(codes.data() + (g * m.columns + c) * m.k, std::min<int64_t>(t.panel, m.columns - c), m.k, step,
+           p->values.get() + g * p->group_bytes + c / t.panel * k_groups * step);
   if (t.mixed_block) order_groups(t, panels * m.groups, k_groups, *p);
   return p;
 }
@@ -295,7 +331,7 @@ PackedConv::PackedConv(const char* op, QTensor user_weight, const QTensor& rows,
 // Output o = first + upsample * q and tap t meet at (first - lead + t * reach) / upsample + q where that is whole: for
 // every `apart`-th tap from the first such one on, and then the input's place moves by reach * apart / upsample.
 PackedConv PackedConv::phase(const Triple& first) const {
-  QTensor rows = mirrored(op(), weight(), groups);
+  QTensor rows = this->rows();
   Triple shift{0, 0, 0}, distance{1, 1, 1};
   for (int i = 0; i < spatial; ++i) {
     const int a = 3 - spatial + i;
@@ -308,7 +344,8 @@ PackedConv PackedConv::phase(const Triple& first) const {
     rows = rows.slice(2 + i, taps ? tap : 0, taps, apart);
   }
   const std::vector<int64_t> ones(spatial, 1), zeros(spatial, 0);
-  PackedConv conv{op(), weight(), rows, {}, ones, zeros, {}, ones, groups, false};
+  // A dense copy: a slice would keep all of the weight's codes alive.
+  PackedConv conv{op(), weight(), rows.to(Layout::channels_last), {}, ones, zeros, {}, ones, groups, false};
   conv.lead = shift;
   conv.reach = distance;
   return conv;

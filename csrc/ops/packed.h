@@ -1,8 +1,9 @@
 // Weights made ready for the kernels: a cache over (weight, bias), never saved.
 //
-// A packed object keeps the quantized weight it was made from and packs it for an instruction set
-// the first time a kernel of that set asks (forcing another set packs again). What depends on the
-// activations' parameters too (int32 bias, multipliers) is computed when they are first seen and kept.
+// A packed object keeps the quantized weight it was made from, which may lie in a mapped file, and packs it for an
+// instruction set the first time a kernel of that set asks (forcing another set packs again). The weight's codes are
+// read while packing and at no other time: nothing keeps a second copy of them, and a mapped file's pages may go. What
+// depends on the activations' parameters too (int32 bias, multipliers) is computed when they are first seen and kept.
 #pragma once
 #include <array>
 #include <memory>
@@ -22,10 +23,23 @@ inline int32_t byte_shift(bool is_signed, bool signed_bytes) {
 // Entries after what kernels read by whole vectors from any channel on.
 inline constexpr int64_t kEpiloguePadding = 64;
 
-// Weights as one matrix [groups][columns][k] of int8, zero points moved into int8's range.
+// The codes of a WeightMatrix, [group][column][k]: read where the weight lies, or a copy that goes with this.
+class WeightCodes {
+ public:
+  explicit WeightCodes(const QTensor& rows);
+  const int8_t* data() const { return data_; }
+  int8_t operator[](int64_t i) const { return data_[i]; }
+  int64_t size() const { return size_; }
+
+ private:
+  StoragePtr storage_;
+  const int8_t* data_;
+  int64_t size_;
+};
+
+// Weights as one matrix [groups][columns][k] of int8, zero points moved into int8's range: all but its codes.
 struct WeightMatrix {
   int64_t groups, columns, k;         // columns and k per group
-  std::vector<int8_t> values;         // [group][column][k]
   std::vector<int32_t> zero_points;   // [group * columns]
   std::vector<float> scales;          // [group * columns]
   std::vector<int32_t> weight_sums;   // [group * columns], sum over k of the values, without the zero point; padded
@@ -61,6 +75,7 @@ class PackedWeight {
   const QTensor& weight() const { return weight_; }
   const std::vector<float>& bias() const { return bias_; }  // empty: none
   const WeightMatrix& matrix() const { return matrix_; }
+  WeightCodes codes() const { return WeightCodes(rows_); }
   const char* op() const { return op_; }
 
   // Throws ValueError when a sum could leave int32, or a bias or multiplier cannot be represented.
@@ -84,9 +99,12 @@ class PackedWeight {
     return made;
   }
 
+  // As [out, in...]: the weight itself, or a transposed one's mirror image.
+  const QTensor& rows() const { return rows_; }
+
  private:
   const char* op_;
-  QTensor weight_;
+  QTensor weight_, rows_;
   std::vector<float> bias_;
   WeightMatrix matrix_;
   struct Caches {

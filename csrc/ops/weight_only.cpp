@@ -19,6 +19,7 @@ int64_t line_bytes(const WeightMatrix& m, const KernelTable& table) {
 // Block by block of K the scales (and zero points) of a panel's columns, then their codes, k by k.
 std::shared_ptr<const uint8_t[]> pack_lines(const PackedLinear& linear, const KernelTable& table) {
   const WeightMatrix& m = linear.matrix();
+  const WeightCodes codes = linear.codes();
   const int64_t panel = 2 * table.tile.lanes, bytes = ceil_div(m.columns, panel) * line_bytes(m, table);
   StoragePtr storage = allocate(bytes);
   std::memset(storage.get(), 0, bytes);
@@ -33,7 +34,7 @@ std::shared_ptr<const uint8_t[]> pack_lines(const PackedLinear& linear, const Ke
       }
       const int64_t size = std::min<int64_t>(kWeightOnlyGroup, m.k - first);
       for (int64_t k = 0; k < size; ++k)
-        block[k * panel + c % panel] = static_cast<uint8_t>(m.values[c * m.k + first + k]);
+        block[k * panel + c % panel] = static_cast<uint8_t>(codes[c * m.k + first + k]);
       block += size * panel;
     }
   }

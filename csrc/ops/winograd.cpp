@@ -28,7 +28,7 @@ constexpr Scheme kScheme4{6, 26, {{6, 0, 0}, {1, 1, 1}, {1, -1, 1}, {1, 2, 4}, {
 int64_t part_channels(int64_t channels, int parts) { return round_up(ceil_div(channels, parts), kPartMultiple); }
 
 // The fewest parts of the input channels whose sums are all exact; 0 when kMaxParts do not do.
-int exact_parts(const PackedConv& w, const Scheme& scheme) {
+int exact_parts(const PackedConv& w, const WeightCodes& codes, const Scheme& scheme) {
   const WeightMatrix& m = w.matrix();
   const int64_t channels = m.k / 9, limit = ((int64_t{1} << scheme.bits) - 2) / 255;
   if (m.worst_sum <= limit) return 1;
@@ -40,7 +40,7 @@ int exact_parts(const PackedConv& w, const Scheme& scheme) {
         int64_t sum = 0;
         for (int64_t tap = 0; tap < 9; ++tap)
           for (int64_t c = from; c < std::min(channels, from + each); ++c)
-            sum += std::abs(m.values[(n * 9 + tap) * channels + c] - m.zero_points[n]);
+            sum += std::abs(codes[(n * 9 + tap) * channels + c] - m.zero_points[n]);
         worst = std::max(worst, sum);
       }
     if (worst <= limit) return static_cast<int>(ceil_div(channels, each));
@@ -53,7 +53,8 @@ struct Proof {
 };
 
 std::shared_ptr<const Proof> prove(const PackedConv& w, const KernelTable&) {
-  return std::make_shared<Proof>(Proof{exact_parts(w, kScheme2), exact_parts(w, kScheme4)});
+  const WeightCodes codes = w.codes();
+  return std::make_shared<Proof>(Proof{exact_parts(w, codes, kScheme2), exact_parts(w, codes, kScheme4)});
 }
 
 // Transformed weights: int16 [panel][P][group][panel columns][kGroup], zero points subtracted, 0 where there is no
@@ -68,34 +69,42 @@ struct Transformed {
 template <const Scheme& scheme>
 std::shared_ptr<const Transformed> transform(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
+  const WeightCodes codes = w.codes();
   constexpr int kRows = scheme.rows, kProducts = kRows * kRows;
   const int64_t channels = m.k / 9, group = table.winograd4.group, panel = table.tile.panel;
   auto t = std::make_shared<Transformed>();
-  t->parts = exact_parts(w, scheme);
+  t->parts = exact_parts(w, codes, scheme);
   t->groups = ceil_div(channels, group);
   t->padded = round_up(m.columns, panel);
   const int64_t each = t->parts == 1 ? channels : part_channels(channels, t->parts);
   t->part_groups = ceil_div(each, group);
   t->sums.assign(t->parts * t->padded, 0);
-  const int64_t step = panel * group, bytes = t->padded * kProducts * t->groups * group * 2;
-  t->u = allocate(bytes);
-  std::memset(t->u.get(), 0, bytes);
+  const int64_t step = panel * group;
+  t->u = allocate(t->padded * kProducts * t->groups * group * 2);
   auto* u = reinterpret_cast<int16_t*>(t->u.get());
-  for (int64_t n = 0; n < m.columns; ++n)
-    for (int64_t c = 0; c < channels; ++c) {
-      int32_t d[3][3], half[kRows][3];
-      for (int i = 0; i < 9; ++i) {
-        d[i / 3][i % 3] = m.values[(n * 9 + i) * channels + c] - m.zero_points[n];
-        t->sums[c / each * t->padded + n] += d[i / 3][i % 3];
+  // A panel's columns and a group's channels at a time, side by side as they are stored: vectors of both directions'
+  // sums. All of them fit int16.
+  std::vector<int16_t> work((9 + 3 * kRows) * step);
+  int16_t *d = work.data(), *half = d + 9 * step;
+  const auto combine = [step](const int8_t* row, const int16_t* x, int64_t apart, int16_t* to) {
+    for (int64_t i = 0; i < step; ++i)
+      to[i] = static_cast<int16_t>(row[0] * x[i] + row[1] * x[apart + i] + row[2] * x[2 * apart + i]);
+  };
+  for (int64_t n = 0; n < t->padded; n += panel)
+    for (int64_t c = 0; c < t->groups * group; c += group) {
+      if (n + panel > m.columns || c + group > channels) std::fill_n(d, 9 * step, int16_t{0});
+      for (int64_t j = 0; j < std::min(panel, m.columns - n); ++j)
+        for (int64_t i = 0; i < std::min(group, channels - c); ++i)
+          for (int64_t tap = 0; tap < 9; ++tap) {
+            const int32_t w = codes[((n + j) * 9 + tap) * channels + c + i] - m.zero_points[n + j];
+            d[tap * step + j * group + i] = static_cast<int16_t>(w);
+            t->sums[(c + i) / each * t->padded + n + j] += w;
+          }
+      int16_t* to = u + (n / panel * kProducts * t->groups + c / group) * step;
+      for (int i = 0; i < kRows; ++i) {
+        for (int j = 0; j < 3; ++j) combine(scheme.g[i], d + j * step, 3 * step, half + (i * 3 + j) * step);
+        for (int j = 0; j < kRows; ++j, to += t->groups * step) combine(scheme.g[j], half + i * 3 * step, step, to);
       }
-      for (int i = 0; i < kRows; ++i)
-        for (int j = 0; j < 3; ++j)
-          half[i][j] = scheme.g[i][0] * d[0][j] + scheme.g[i][1] * d[1][j] + scheme.g[i][2] * d[2][j];
-      int16_t* to = u + (n / panel * kProducts * t->groups + c / group) * step + n % panel * group + c % group;
-      for (int i = 0; i < kRows; ++i)
-        for (int j = 0; j < kRows; ++j, to += t->groups * step)
-          *to = static_cast<int16_t>(scheme.g[j][0] * half[i][0] + scheme.g[j][1] * half[i][1] +
-                                     scheme.g[j][2] * half[i][2]);
     }
   return t;
 }

@@ -5,7 +5,7 @@ A part whose package is missing is left out; the runtimes that need it then say 
 ========================= ==========================================================================================
 x.npy, y.npy              the input of the bench, and octensor's float result
 weights.npz               the state dict
-octensor.pkl              octensor's quantized model
+octensor.oct              octensor's quantized model, saved
 float.onnx                PyTorch's export of the same model with the same weights
 u8s8.onnx, u8u8.onnx      static: ONNX Runtime's `quantize_static`, quantize-dequantize form, weights per channel
 s8.onnx, u8.onnx          dynamic: its transformer fusions, then its `quantize_dynamic`
@@ -20,7 +20,6 @@ float.tflite, int8.tflite static: float.onnx and u8s8.onnx in LiteRT's format
 from __future__ import annotations
 
 import json
-import pickle
 import sys
 import tempfile
 import warnings
@@ -53,7 +52,7 @@ def make(case: Network, folder: Path) -> None:
     state: dict[str, Any] = {name: np.asarray(value) for name, value in model.state_dict().items()}
     np.savez(folder / "weights.npz", **state)
     converted = library.quantize_dynamic(model) if case.dynamic else library.quantize_static(model, batches)
-    (folder / "octensor.pkl").write_bytes(pickle.dumps(converted))
+    ot.save(converted, folder / "octensor.oct", x)
     try:
         torch_files(case, folder, x, batches)
         onnx_files(case, folder, x, batches)

@@ -14,13 +14,8 @@ import numpy as np
 from .._C import QTensor
 from ..graph.graph_module import GraphModule
 from ..graph.node import Node
-from ..program.batch import BoundToBatch, generalize
+from ..program.batch import BoundToBatch, batch_size, generalize
 from ..tensor import Tensor
-
-
-def batch_size(x: Any, fixed: int, per_batch: int) -> int:
-    """Return ``fixed + per_batch * x.shape[0]``."""
-    return fixed + per_batch * int(x.shape[0])
 
 
 def follows_batch(module: GraphModule, model: Any, inputs: tuple[Any, ...]) -> tuple[dict[Node, Any], str | None]:
@@ -35,3 +30,6 @@ def follows_batch(module: GraphModule, model: Any, inputs: tuple[Any, ...]) -> t
         return generalize(module, model, inputs, 0, int(first.shape[0])), None
     except BoundToBatch as why:
         return {}, str(why)
+
+
+__all__ = ["batch_size", "follows_batch"]

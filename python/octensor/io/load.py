@@ -7,7 +7,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import model_file, safetensors_file
-from .torch_file import TorchFile
+from .limits import LEGACY_MAGIC
 
 
 def load(path: str | Path) -> Any:
@@ -48,7 +48,9 @@ def load(path: str | Path) -> Any:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(16)
-    if TorchFile.recognises(start):
+    if start[:4] == b"PK\x03\x04" or start[2:14] == b"\x8a\n" + LEGACY_MAGIC.to_bytes(10, "little"):
+        from .torch_file import TorchFile  # with what Python has for archives: who loads a model does without
+
         return TorchFile(path).read()
     if safetensors_file.recognises(start, size):
         arrays, metadata = safetensors_file.read_safetensors(path)

@@ -22,6 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..mapped import map_file
 from .limits import MOST_AXES, empty_array
 
 MOST_HEADER_BYTES = 16 << 20
@@ -85,8 +86,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{where}: expected a file of safetensors: {error!s:.200}") from None
     metadata = entries.pop("__metadata__", None) or {}
-    data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.zeros(0, np.uint8)
-    data.flags.writeable = False
+    data = np.frombuffer(map_file(path), np.uint8)[8 + length :]
     return {name: _array(f"{where}: {name!r:.80}", entry, data) for name, entry in entries.items()}, metadata
 
 

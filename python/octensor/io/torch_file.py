@@ -11,7 +11,6 @@ Every size, stride and offset is checked against its storage, every storage agai
 from __future__ import annotations
 
 import io
-import mmap
 import struct
 import zipfile
 from collections.abc import Callable
@@ -21,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from .._C import QParams, QTensor, qint8, qint32, quint8
+from ..mapped import map_file
 from ..tensor import Tensor
-from .limits import MOST_AXES, empty_array
+from .limits import LEGACY_MAGIC, MOST_AXES, empty_array
 from .pickle_data import Call, Name, Object, Persistent, read_pickle
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 MOST_PICKLE_BYTES = 64 << 20
 MOST_VALUES = 1_000_000
@@ -69,17 +68,11 @@ class TorchFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.where = f"load: {self.path.name}"
-        with self.path.open("rb") as file:
-            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.map = map_file(self.path)
         self.bytes = np.frombuffer(self.map, np.uint8)
         self.storage: Callable[[str, int], np.ndarray]
         self.made: dict[str, _Storage] = {}
         self.values = 0
-
-    @staticmethod
-    def recognises(start: bytes) -> bool:
-        """Whether a file that begins so may be one: a zip archive, or the pickle of the magic number."""
-        return start[:4] == b"PK\x03\x04" or start[2:14] == b"\x8a\n" + LEGACY_MAGIC.to_bytes(10, "little")
 
     def _error(self, text: str) -> ValueError:
         return ValueError(f"{self.where}: {text}")

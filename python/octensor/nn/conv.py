@@ -14,6 +14,7 @@ from .. import _C
 from .._C import PackedConv, QParams, QTensor
 from ..ops import conv as ops
 from ..ops.arguments import per_axis
+from ..ops.packing import pack_conv, pack_conv_transpose
 from ..ops.padding import pad
 from ..ops.recording import RECORDING
 from .linear import positive
@@ -100,7 +101,7 @@ class ConvLayer(WeightedLayer):
         return ops.conv(self.axes, self._padded(x), weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _pack(self, weight: QTensor, bias: np.ndarray | None) -> PackedConv:
-        return PackedConv(weight, bias, self.stride, self._op_padding, self.dilation, self.groups)
+        return pack_conv(weight, bias, self.stride, self._op_padding, self.dilation, self.groups)
 
     def _run(self, x: QTensor, packed: PackedConv, qparams: QParams, relu: bool) -> QTensor:
         x = self._padded(x)
@@ -240,7 +241,7 @@ class ConvTransposeLayer(ConvLayer):
 
     def _pack(self, weight: QTensor, bias: np.ndarray | None) -> PackedConv:
         geometry = self.stride, self.padding, self.output_padding, self.dilation
-        return PackedConv.transposed(weight, bias, *geometry, self.groups)
+        return pack_conv_transpose(weight, bias, *geometry, self.groups)
 
 
 class ConvTranspose1d(ConvTransposeLayer):

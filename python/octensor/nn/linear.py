@@ -13,6 +13,7 @@ from ..autograd import is_grad_enabled
 from ..ops.arguments import is_int
 from ..ops.exact import LINEAR_DYNAMIC, LINEAR_WEIGHT_ONLY
 from ..ops.matmul import LINEAR, linear
+from ..ops.packing import pack_linear, pack_weight_only
 from ..ops.recording import RECORDING
 from ..tensor import Tensor
 from .module import Module
@@ -60,7 +61,7 @@ class Linear(WeightedLayer):
         return linear(x, weight, bias)
 
     def _pack(self, weight: QTensor, bias: np.ndarray | None) -> PackedLinear:
-        return PackedLinear(weight, bias)
+        return pack_linear(weight, bias)
 
     def _run(self, x: QTensor, packed: PackedLinear, qparams: QParams, relu: bool) -> QTensor:
         result = _C.linear(x, packed, qparams, relu=relu)
@@ -88,7 +89,7 @@ class Linear(WeightedLayer):
             output: Tensor = self._compute(x, Tensor(_C.dequantize(weight)), self.bias)
             return output if self.activation is None else self.activation(output)
         if self._cache is None:
-            self.__dict__["_cache"] = PackedWeightOnly(weight, None if self.bias is None else as_array(self.bias))
+            self.__dict__["_cache"] = pack_weight_only(weight, self.bias)
         relu = self.activation is not None
         result = _C.linear_weight_only(as_array(x), self._cache, relu=relu)
         if RECORDING.recorder is not None:

@@ -20,6 +20,7 @@ from .._C import QTensor
 from ..arrays import as_array
 from ..ops.exact import LINEAR_DYNAMIC
 from ..ops.matmul import linear
+from ..ops.packing import pack_linear
 from ..ops.recording import RECORDING
 from ..tensor import Tensor
 from .module import Module, OutputRule, is_reduced
@@ -67,8 +68,7 @@ class ProjectingLayer(Module):
         ready = self._cache.get(key)
         if ready is None:
             integers = isinstance(weight, QTensor)
-            values = None if bias is None else as_array(bias)
-            ready = _C.PackedLinear(weight, values) if integers else weight.astype(np.float32)
+            ready = pack_linear(weight, bias) if integers else weight.astype(np.float32)
             self._cache[key] = ready
         return ready
 

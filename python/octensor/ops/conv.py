@@ -19,6 +19,7 @@ from ..arrays import as_array
 from .arguments import LAYOUTS, is_int, per_axis, rank
 from .correlation import Geometry, Sizes
 from .float32 import on_float32
+from .packing import blank, pack_conv, pack_conv_transpose, shapes_only
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -56,15 +57,13 @@ def _backward(ctx: Context, grad: np.ndarray) -> tuple[Any, ...]:
     )
 
 
-def packed(weight: QTensor, bias: Any = None, *, stride: Any, padding: Any, dilation: Any, groups: int) -> PackedConv:
-    """Return weights (O, C/groups, kernel...) and a float bias (O,) in the form the kernels read."""
-    return PackedConv(weight, None if bias is None else as_array(bias, np.float32), stride, padding, dilation, groups)
-
-
 def _quantized(
     x: QTensor, weight: QTensor, bias: Any = None, *, qparams: QParams, relu: bool = False, **attrs: Any
 ) -> QTensor:
-    return _C.conv(x, packed(weight, bias, **attrs), qparams, relu=relu)
+    packed = pack_conv(weight, bias, **attrs)
+    if shapes_only():
+        return blank((x.shape[0], weight.shape[0], *Geometry(x.shape, weight.shape, **attrs).out), qparams)
+    return _C.conv(x, packed, qparams, relu=relu)
 
 
 # --- transposed convolution -----------------------------------------------------------------------
@@ -100,18 +99,10 @@ def _transposed_back(ctx: Context, grad: np.ndarray) -> tuple[Any, ...]:
     )
 
 
-def packed_transposed(
-    weight: QTensor, bias: Any = None, *, stride: Any, padding: Any, output_padding: Any, dilation: Any, groups: int
-) -> PackedConv:
-    """Return weights (C, O/groups, kernel...) and a float bias (O,) in the form the kernels read."""
-    values = None if bias is None else as_array(bias, np.float32)
-    return PackedConv.transposed(weight, values, stride, padding, output_padding, dilation, groups)
-
-
 def _transposed_q(
     x: QTensor, weight: QTensor, bias: Any = None, *, qparams: QParams, relu: bool = False, **attrs: Any
 ) -> QTensor:
-    return _C.conv(x, packed_transposed(weight, bias, **attrs), qparams, relu=relu)
+    return _C.conv(x, pack_conv_transpose(weight, bias, **attrs), qparams, relu=relu)
 
 
 # --- the ops --------------------------------------------------------------------------------------

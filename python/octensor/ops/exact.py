@@ -15,6 +15,7 @@ from .. import _C
 from .._C import QParams, QTensor
 from ..arrays import as_array
 from ..tensor import Tensor
+from .packing import pack_linear, pack_weight_only, shapes_only
 from .recording import RECORDING
 from .spec import OPS, OpSpec, plain
 
@@ -78,14 +79,16 @@ def LINEAR_DYNAMIC(
     x: Any, weight: QTensor, bias: Any = None, *, reduce_range: bool = False, relu: bool = False, per_row: bool = False
 ) -> Tensor:
     """Return x Wᵀ + b of floats that are quantized over their own range."""
-    packed = _C.PackedLinear(weight, None if bias is None else as_array(bias))
+    packed = pack_linear(weight, bias)
+    if shapes_only():
+        return Tensor._wrap(np.zeros((*x.shape[:-1], weight.shape[0]), np.float32))
     return Tensor._wrap(_C.linear_dynamic(as_array(x), packed, reduce_range, relu, per_row))
 
 
 @exact("linear_weight_only")
 def LINEAR_WEIGHT_ONLY(x: Any, weight: QTensor, bias: Any = None, *, relu: bool = False) -> Tensor:
     """Return x Wᵀ + b in float, with the real values of an 8-bit weight, in the kernels' order of sums."""
-    packed = _C.PackedWeightOnly(weight, None if bias is None else as_array(bias))
+    packed = pack_weight_only(weight, bias)
     return Tensor._wrap(_C.linear_weight_only(as_array(x), packed, relu=relu))
 
 
@@ -100,8 +103,7 @@ def RECURRENT(
     after its last step.
     """
     *state, w_ih, b_ih, w_hh, b_hh = state_and_weights
-    biases = [None if b is None else as_array(b) for b in (b_ih, b_hh)]
-    weights = _C.PackedLinear(w_ih, biases[0]), _C.PackedLinear(w_hh, biases[1])
+    weights = pack_linear(w_ih, b_ih), pack_linear(w_hh, b_hh)
     rows, start = as_array(x), tuple(as_array(s) for s in state)
     out = np.empty((len(rows), start[0].shape[1]), np.float32)
     return (out, *_C.recurrent(kernel, rows, list(sizes), start, *weights, backward, reduce_range, out))

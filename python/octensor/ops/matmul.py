@@ -13,6 +13,7 @@ from .. import _C
 from .._C import QParams, QTensor
 from ..arrays import as_array
 from .float32 import on_float32
+from .packing import blank, pack_linear, shapes_only
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -107,7 +108,9 @@ def _linear_samples(rng: np.random.Generator) -> list[Sample]:
 
 
 def _linear_q(x: QTensor, weight: QTensor, bias: Any = None, *, qparams: QParams, relu: bool = False) -> QTensor:
-    packed = _C.PackedLinear(weight, None if bias is None else as_array(bias, np.float32))
+    packed = pack_linear(weight, bias)
+    if shapes_only():
+        return blank((*x.shape[:-1], weight.shape[0]), qparams)
     return _C.linear(x, packed, qparams, relu=relu)
 
 

@@ -25,6 +25,11 @@ class BoundToBatch(Exception):
     """Something follows from the batch in a way that a program cannot follow; the text says what."""
 
 
+def batch_size(x: Any, fixed: int, per_batch: int) -> int:
+    """Return ``fixed + per_batch * x.shape[0]``: what a loaded model calls for a size that follows from the batch."""
+    return fixed + per_batch * int(x.shape[0])
+
+
 def one_more(value: Any, axis: int, batch: int) -> Any:
     """Return an input with its first sample once more, if its size along the axis is the batch."""
     if not isinstance(value, (Tensor, QTensor, np.ndarray)) or len(value.shape) <= axis or value.shape[axis] != batch:

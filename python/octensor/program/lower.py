@@ -19,7 +19,7 @@ from ..graph.node import Node
 from ..graph.rows import Rows, Unsupported, walk, where
 from ..ops.spec import OpSpec
 from ..tensor import Tensor
-from .batch import BoundToBatch, fetch
+from .batch import BoundToBatch, batch_size, fetch
 from .ir import Draft, Instruction, Value, has_batch
 
 ROWS = Rows()
@@ -112,6 +112,8 @@ def _attribute(draft: Draft, module: GraphModule, node: Node, repeated: Any) -> 
 
 
 def _call(draft: Draft, node: Node, args: Any, kwargs: dict[str, Any]) -> Any:
+    if node.target is batch_size:
+        return None  # its readers have it already (`settled.sizes_of`)
     if node.target is operator.getitem and isinstance(args[0], (tuple, dict)):
         return args[0][args[1]]
     spec = node.target

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,13 +11,18 @@ import numpy as np
 from .. import _C
 from .._C import QTensor
 from ..graph.graph_module import GraphModule
+from ..graph.node import Node
 from ..graph.record import record
+from ..mapped import release_pages
+from ..nn.module import Module
+from ..ops.packing import sharing
 from ..tensor import Tensor
 from . import rows as rows
 from .batch import BoundToBatch, generalize
 from .fuse import fuse
 from .ir import Draft, Value
 from .lower import CompileError, lower
+from .settled import is_settled, shapes_noted, sizes_of
 from .text import program_text
 
 if TYPE_CHECKING:
@@ -38,8 +45,9 @@ class Program:
         self, draft: Draft, result: Any, example: tuple[Any, ...], bound: str | None, axis: int | None
     ) -> None:
         self.batch_bound = bound
-        self._draft = draft
-        self._result = result
+        # Not the draft: it holds arrays that steps have in another form, and the results' values lead to it.
+        self._inputs = draft.inputs
+        self._result = _outline(result)
         self._single = isinstance(result, Value)
         self._example = example
         self._program = _C.Program()
@@ -169,31 +177,69 @@ def compile(model: Any, example_inputs: Any, *, batch_axis: int | None = 0) -> P
     for i, value in enumerate(example):
         if not isinstance(value, (Tensor, QTensor, np.ndarray)):
             raise TypeError(f"compile: example_inputs[{i}]: expected a tensor, got {type(value).__name__}")
-    module = record(model, example)
-    bound: str | None = None
-    if batch_axis is None:
-        bound = "batch_axis is None"
-    else:
+    try:
+        program = _compiled(model, example, batch_axis)
+        program(*example)  # packs what it needs, now and not in the first call
+    finally:
+        release_pages()
+        _C.release_memory()
+    return program
+
+
+def _compiled(model: Any, example: tuple[Any, ...], axis: int | None) -> Program:
+    with sharing(_packed_in(model)):
+        if axis in (None, 0) and is_settled(model, example):
+            with shapes_noted(model, example):
+                return _lowered(model, example, axis, partial(sizes_of, model), sizes_of(model, example))
+        module = record(model, example)
+        return _lowered(module, example, axis, lambda: generalize(module, model, example, axis, example[0].shape[axis]), {})
+
+
+def _lowered(
+    module: GraphModule, example: tuple[Any, ...], axis: int | None, follow: Callable[[], Any], fixed: dict[Node, Any]
+) -> Program:
+    """Make the program with sizes as `follow` gives them, or, where they cannot follow the batch, as `fixed` has them."""
+    bound = "batch_axis is None" if axis is None else _no_batch(example, axis)
+    if bound is None:
         try:
-            return _build(module, model, example, batch_axis)
+            draft, result = lower(module, follow())
         except BoundToBatch as why:
             bound = str(why)
-    draft, result = lower(module, {})
+    if bound is not None:
+        draft, result = lower(module, fixed)
     fuse(draft)
-    return Program(draft, result, example, bound, None)
+    return Program(draft, result, example, bound, None if bound else axis)
 
 
-def _build(module: GraphModule, model: Any, example: tuple[Any, ...], axis: int) -> Program:
-    first = example[0] if example else None
-    if first is None or len(first.shape) <= axis or not first.shape[axis]:
-        raise BoundToBatch("the first example input has no samples along the batch axis")
-    draft, result = lower(module, generalize(module, model, example, axis, first.shape[axis]))
-    fuse(draft)
-    return Program(draft, result, example, None, axis)
+def _no_batch(example: tuple[Any, ...], axis: int) -> str | None:
+    if example and len(example[0].shape) > axis and example[0].shape[axis]:
+        return None
+    return "the first example input has no samples along the batch axis"
+
+
+def _packed_in(model: Any) -> list[Any]:
+    """Return what the layers of a model have packed already."""
+    found: list[Any] = []
+    for module in model.modules() if isinstance(model, Module) else ():
+        cache = module.__dict__.get("_cache")
+        found += cache.values() if isinstance(cache, dict) else [cache]
+    return found
 
 
 def _plain(x: Any) -> Any:
     return x._array if isinstance(x, Tensor) else x
+
+
+def _outline(tree: Any) -> Any:
+    """Return a tree of values that know what they are and no more."""
+    if isinstance(tree, Value):
+        return Value(tree.meta)
+    if isinstance(tree, dict):
+        return {key: _outline(part) for key, part in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [_outline(part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
 
 
 def _rebuilt(tree: Any, results: Any) -> Any:

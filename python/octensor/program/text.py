@@ -33,7 +33,7 @@ def columns(rows: list[list[str]], right: set[int] = frozenset()) -> str:  # typ
 def program_text(program: Program) -> str:
     """Return the text of `repr(program)`."""
     steps, memory = program.steps(), program.memory()
-    names = ", ".join(f"{name}: {_input(program, value)}" for name, value in program._draft.inputs)
+    names = ", ".join(f"{name}: {_input(program, value)}" for name, value in program._inputs)
     head = (
         f"Program({names}): {len(steps)} steps, arena {size_text(memory['arena'])} (largest live set "
         f"{size_text(memory['live'])}), weights {size_text(memory['weights'])}"

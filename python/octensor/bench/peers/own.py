@@ -115,7 +115,7 @@ def _lstm(case: Lstm, data: Data) -> Runner:
 
 def _network(case: Network, data: Data) -> Runner:
     assert data.folder is not None
-    run, facts = _planned(networks.quantized(case, data.folder), ot.tensor(data.x))
+    run, facts = _planned(networks.quantized(data.folder), ot.tensor(data.x))
     return Runner(run, lambda: np.asarray(run()), facts)
 
 

@@ -20,6 +20,7 @@ from .. import conv as _conv
 from ..arguments import per_axis
 from ..exact import LINEAR_DYNAMIC
 from ..matmul import LINEAR
+from ..packing import pack_conv, pack_conv_transpose, pack_linear
 from ..recording import RECORDING
 from .checks import given, quantized
 
@@ -72,7 +73,7 @@ def _input(op: str, x: Any) -> np.ndarray:
 
 def linear_prepack(weight: QTensor, bias: Any = None) -> PackedLinear:
     """Return weights (N, K) and a float bias (N,) in the form the kernels read."""
-    return PackedLinear(quantized("linear_prepack", weight, "weight"), _bias(bias))
+    return pack_linear(quantized("linear_prepack", weight, "weight"), _bias(bias))
 
 
 def linear_unpack(packed: PackedLinear) -> tuple[QTensor, Any]:
@@ -187,7 +188,7 @@ def _prepack_of(name: str, axes: int) -> Callable[..., PackedConv]:
         weight: QTensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
     ) -> PackedConv:
         op = f"{name}_prepack"
-        return _conv.packed(
+        return pack_conv(
             quantized(op, weight, "weight"),
             bias,
             stride=per_axis(op, "stride", stride, 1, axes),
@@ -210,7 +211,7 @@ def _transposed_prepack_of(name: str, axes: int) -> Callable[..., PackedConv]:
         groups: int = 1,
     ) -> PackedConv:
         op = f"{name}_prepack"
-        return _conv.packed_transposed(
+        return pack_conv_transpose(
             quantized(op, weight, "weight"),
             bias,
             stride=per_axis(op, "stride", stride, 1, axes),

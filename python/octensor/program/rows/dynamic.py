@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..._C import PackedInt4Linear, PackedLinear, PackedWeightOnly
+from ..._C import PackedInt4Linear, PackedWeightOnly
+from ...ops.packing import pack_linear, pack_weight_only
 from ..ir import Value
 from ..lower import Site, constant_of, row
 from .layers import floats
@@ -20,7 +21,7 @@ def linear_dynamic(
     per_row: bool = False,
 ) -> Value:
     """Quantized over the range of each call's input."""
-    packed = PackedLinear(constant_of(weight, "weight"), floats(bias))
+    packed = pack_linear(constant_of(weight, "weight"), floats(bias))
     return site.add(
         "linear_dynamic", [x], site.meta, packed=packed, reduce_range=reduce_range, relu=relu, per_row=per_row
     )
@@ -29,7 +30,7 @@ def linear_dynamic(
 @row("linear_weight_only")
 def linear_weight_only(site: Site, x: Value, weight: Value, bias: Value | None = None, *, relu: bool = False) -> Value:
     """In float, with the weight's real values."""
-    packed = PackedWeightOnly(constant_of(weight, "weight"), floats(bias))
+    packed = pack_weight_only(constant_of(weight, "weight"), floats(bias))
     return site.add("linear_weight_only", [x], site.meta, packed=packed, relu=relu)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..._C import PackedLinear, QParams
+from ..._C import QParams
 from ...graph.rows import Unsupported
-from ...ops.conv import packed, packed_transposed
+from ...ops.packing import pack_conv, pack_conv_transpose, pack_linear
 from ..ir import WHOLE, Value
 from ..lower import Site, constant_of, row
 from . import floats as float_layers
@@ -22,7 +22,7 @@ def floats(value: Value | None) -> Any:
 
 
 def _conv(transposed: bool) -> Any:
-    pack = packed_transposed if transposed else packed
+    pack = pack_conv_transpose if transposed else pack_conv
 
     def lowered(
         site: Site,
@@ -60,7 +60,7 @@ def linear(
     """Linear layers."""
     if qparams is None or not quantized(x):
         return float_layers.linear(site, x, weight, bias)
-    ready = PackedLinear(constant_of(weight, "weight"), floats(bias))
+    ready = pack_linear(constant_of(weight, "weight"), floats(bias))
     return site.add("linear", [x], site.meta, packed=ready, qparams=qparams, relu=relu)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._C import PackedLinear
 from ...graph.rows import Unsupported
+from ...ops.packing import pack_linear
 from ..ir import Value, pairs
 from ..lower import Site, constant_of, row
 from .layers import floats
@@ -23,7 +23,7 @@ def recurrent(
 ) -> tuple[Value, ...]:
     """All steps of one direction."""
     *state, w_ih, b_ih, w_hh, b_hh = state_and_weights
-    packed = [PackedLinear(constant_of(w, "weight"), floats(b)) for w, b in ((w_ih, b_ih), (w_hh, b_hh))]
+    packed = [pack_linear(constant_of(w, "weight"), floats(b)) for w, b in ((w_ih, b_ih), (w_hh, b_hh))]
     metas = site.meta
     if metas[0] is None:  # a cell: h after every step is the state after the one step
         metas = (metas[1], *metas[1:])
