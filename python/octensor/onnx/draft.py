@@ -35,7 +35,6 @@ class Value:
     name: str
     meta: TensorMeta
     constant: Any = None  # ndarray or QTensor
-    real: str | None = None  # the name of its real values, once something has read them
 
     @property
     def qparams(self) -> QParams | None:
@@ -46,6 +45,13 @@ class Value:
     def ndim(self) -> int:
         """The number of axes."""
         return len(self.meta.shape)
+
+    def with_qparams(self, qparams: QParams) -> Value:
+        """Return the same codes with other parameters."""
+        codes = self.constant
+        if isinstance(codes, QTensor):
+            codes = QTensor.from_numpy(np.ascontiguousarray(codes.int_repr()), qparams)
+        return Value(self.name, self.meta._replace(qparams=qparams), codes)
 
 
 @dataclass
@@ -75,6 +81,7 @@ class Draft:
     initializers: dict[str, np.ndarray] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _known: dict[Any, str] = field(default_factory=dict)
+    _reals: dict[Any, str] = field(default_factory=dict)
     _batch: str | None = None
 
     def name(self, wanted: str) -> str:
@@ -179,15 +186,16 @@ class Site:
             raise Unsupported(f"its operand is a {type(x).__name__}")
         if x.qparams is None:
             return x.name
-        if x.real is None:
-            x.real = self.dequantize(x.name, x.qparams)
-        return x.real
+        return self.dequantize(x.name, x.qparams)
 
     def dequantize(self, codes: str, qparams: QParams) -> str:
-        """Return the name of the real values of codes."""
+        """Return the name of the real values of codes; all that read them with the same parameters share them."""
         scale, zero, axis = self.parameters(qparams, codes)
-        inputs = [codes, scale] if qparams.dtype.name == "qint32" else [codes, scale, zero]
-        return self.draft.add("DequantizeLinear", inputs, f"{codes}.real", axis=axis)[0]
+        inputs = (codes, scale) if qparams.dtype.name == "qint32" else (codes, scale, zero)
+        known = self.draft._reals
+        if inputs not in known:
+            known[inputs] = self.draft.add("DequantizeLinear", inputs, f"{codes}.real", axis=axis)[0]
+        return known[inputs]
 
     def parameters(self, qparams: QParams, name: str) -> tuple[str, str, int | None]:
         """Return the names of scale and zero point, and the axis they go along."""

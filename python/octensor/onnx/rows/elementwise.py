@@ -49,7 +49,10 @@ def to_float16(site: Site, x: Value) -> Value:
 def _binary(operator: str, relu: bool = False) -> Callable[..., Value]:
     def write(site: Site, a: Any, b: Any, *, qparams: Any = None) -> Value:
         like = next((v.meta.dtype for v in (a, b) if isinstance(v, Value) and v.qparams is None), "float32")
-        y = site.add(operator, site.real(a, like), site.real(b, like))
+        kind = operator
+        if operator == "Add" and site.meta.qparams:
+            kind = "Sum"  # stays in float, and has octensor's roundings; an Add becomes a kernel that rounds elsewhere
+        y = site.add(kind, site.real(a, like), site.real(b, like))
         return site.result(site.add("Relu", y) if relu else y)
 
     return write
