@@ -71,11 +71,14 @@ class Draft:
     Attributes
     ----------
     opset : int
+    exact : bool
+        Whether other runtimes are to give octensor's codes (`onnx.export`).
     batch_source : (str, int) or None
         An input, and its axis whose size is the batch; None where the batch is fixed.
     """
 
     opset: int
+    exact: bool = True
     batch_source: tuple[str, int] | None = None
     nodes: list[Written] = field(default_factory=list)
     initializers: dict[str, np.ndarray] = field(default_factory=dict)
@@ -100,10 +103,10 @@ class Draft:
         self.nodes.append(Written(operator, list(inputs), names, given))
         return names
 
-    def constant(self, array: Any, wanted: str) -> str:
-        """Return the name of an initializer; equal ones are one."""
+    def constant(self, array: Any, wanted: str, owner: str | None = None) -> str:
+        """Return the name of an initializer; equal ones are one, unless they have owners."""
         values = np.ascontiguousarray(array)
-        key = (values.dtype.str, np.shape(array), values.tobytes())
+        key = (values.dtype.str, np.shape(array), values.tobytes(), owner)
         if key not in self._known:
             self._known[key] = self.name(wanted)
             self.initializers[self._known[key]] = values.reshape(np.shape(array))
@@ -202,14 +205,14 @@ class Site:
         if qparams.dtype.name not in TYPES or qparams.has_float_zero_point:
             raise Unsupported(f"ONNX has no such codes: {qparams.dtype}, or zero points that are real numbers")
         dtype = qparams.dtype.numpy
-        if not qparams.is_per_channel:
-            zero = self.draft.constant(np.array(qparams.zero_point, dtype), f"{name}.zero_point")
-            return self.draft.constant(np.float32(qparams.scale), f"{name}.scale"), zero, None
         scale = self.draft.constant(np.asarray(qparams.scale, np.float32), f"{name}.scale")
+        zeros = np.asarray(qparams.zero_point).astype(dtype)
+        # ONNX Runtime, told to turn int8 weights to uint8 (session.x64quantprecision), fails on shared zero points
+        owner = name if dtype == np.int8 else None
         return (
             scale,
-            self.draft.constant(np.asarray(qparams.zero_point).astype(dtype), f"{name}.zero_point"),
-            qparams.axis,
+            self.draft.constant(zeros, f"{name}.zero_point", owner),
+            qparams.axis if qparams.is_per_channel else None,
         )
 
     def result(self, name: str, meta: Any = None) -> Value:

@@ -29,8 +29,9 @@ class Product:
     def __init__(self, site: Site, x: Value, weight: Value, groups: int = 1) -> None:
         self.site, self.x, self.weight, self.groups = site, x, weight, groups
         self._meta, self._step = site.meta, self._scale_of_sums()
-        if x.qparams and weight.qparams and site.meta.qparams and isinstance(weight.constant, QTensor):
-            of_x, of_weight, of_result = scales.of_product(x.qparams, weight.qparams, site.meta.qparams)
+        of_x, of_weight, of_result = x.qparams, weight.qparams, site.meta.qparams
+        if site.draft.exact and of_x and of_weight and of_result and isinstance(weight.constant, QTensor):
+            of_x, of_weight, of_result = scales.of_product(of_x, of_weight, of_result)
             self.x, self.weight = x.with_qparams(of_x), weight.with_qparams(of_weight)
             self._meta = site.meta._replace(qparams=of_result)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._C import QTensor
 from ...program.ir import BatchSize
+from .. import scales
 from ..draft import TYPES, Site, Unsupported, Value
 from ..exporter import row
 from ..product import Product
@@ -93,6 +94,14 @@ def max_pool(site: Site, x: Value, *, kernel: Any, stride: Any, padding: Any, di
     return site.result(y)
 
 
+def mean(site: Site, x: Value, operator: str, *inputs: str, **attributes: Any) -> Value:
+    """Write a mean; of codes in a unit in which sums are exact (`scales`)."""
+    q, meta = x.qparams, site.meta
+    if q is not None and q == meta.qparams and site.draft.exact:
+        x, meta = x.with_qparams(scales.unit(q)), meta._replace(qparams=scales.unit(q))
+    return Value(site.result(site.add(operator, site.real(x), *inputs, **attributes), meta).name, site.meta)
+
+
 def avg_pool(
     site: Site,
     x: Value,
@@ -107,11 +116,10 @@ def avg_pool(
     """Means of windows."""
     if divisor_override is not None:
         raise Unsupported("ONNX has no divisor_override: multiply by kernel size / divisor instead")
-    y = site.add(
-        "AveragePool", site.real(x), kernel_shape=tuple(kernel), strides=tuple(stride), pads=(*padding, *padding),
+    return mean(
+        site, x, "AveragePool", kernel_shape=tuple(kernel), strides=tuple(stride), pads=(*padding, *padding),
         ceil_mode=int(ceil_mode), count_include_pad=int(count_include_pad),
     )  # fmt: skip
-    return site.result(y)
 
 
 def adaptive_avg_pool(site: Site, x: Value, *, output_size: Any) -> Value:
@@ -119,11 +127,11 @@ def adaptive_avg_pool(site: Site, x: Value, *, output_size: Any) -> Value:
     sizes = x.meta.shape[2:]
     wanted = tuple(n if out is None else out for n, out in zip(sizes, output_size, strict=True))
     if all(out == 1 for out in wanted):
-        return site.result(site.add("GlobalAveragePool", site.real(x)))
+        return mean(site, x, "GlobalAveragePool")
     if any(n % out for n, out in zip(sizes, wanted, strict=True)):
         raise Unsupported(f"windows of several sizes, from {sizes} to {wanted}, which ONNX does not have")
     kernel = tuple(n // out for n, out in zip(sizes, wanted, strict=True))
-    return site.result(site.add("AveragePool", site.real(x), kernel_shape=kernel, strides=kernel))
+    return mean(site, x, "AveragePool", kernel_shape=kernel, strides=kernel)
 
 
 for _axes in (1, 2, 3):
