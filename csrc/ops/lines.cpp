@@ -42,6 +42,7 @@ int64_t run_of(const PackedConv& w) { return w.matrix().k / (w.kernel[0] * w.ker
 std::shared_ptr<const LineWeights> pack(const PackedConv& w, const KernelTable& table) {
   const WeightMatrix& m = w.matrix();
   const GemmTile t = table.tile;
+  const WeightCodes codes = w.codes();
   const int64_t advance = w.step[2] * (run_of(w) / w.kernel[2]);
   auto l = std::make_shared<LineWeights>();
   l->rows = w.kernel[0] * w.kernel[1];
@@ -73,7 +74,7 @@ std::shared_ptr<const LineWeights> pack(const PackedConv& w, const KernelTable& 
       for (int64_t i = 0; i < t.group; ++i)
         if (const int64_t k = k_of(q, i); k >= 0)
           natural.values.get()[(c / t.panel * l->groups + q) * step + c % t.panel * t.group + i] =
-              static_cast<uint8_t>(m.values[c * m.k + k]);
+              static_cast<uint8_t>(codes[c * m.k + k]);
   if (t.mixed_block) {
     order_groups(t, panels, l->groups, natural);
   } else {

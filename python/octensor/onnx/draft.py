@@ -35,7 +35,6 @@ class Value:
     name: str
     meta: TensorMeta
     constant: Any = None  # ndarray or QTensor
-    real: str | None = None  # the name of its real values, once something has read them
 
     @property
     def qparams(self) -> QParams | None:
@@ -46,6 +45,13 @@ class Value:
     def ndim(self) -> int:
         """The number of axes."""
         return len(self.meta.shape)
+
+    def with_qparams(self, qparams: QParams) -> Value:
+        """Return the same codes with other parameters."""
+        codes = self.constant
+        if isinstance(codes, QTensor):
+            codes = QTensor.from_numpy(np.ascontiguousarray(codes.int_repr()), qparams)
+        return Value(self.name, self.meta._replace(qparams=qparams), codes)
 
 
 @dataclass
@@ -65,16 +71,20 @@ class Draft:
     Attributes
     ----------
     opset : int
+    exact : bool
+        Whether other runtimes are to give octensor's codes (`onnx.export`).
     batch_source : (str, int) or None
         An input, and its axis whose size is the batch; None where the batch is fixed.
     """
 
     opset: int
+    exact: bool = True
     batch_source: tuple[str, int] | None = None
     nodes: list[Written] = field(default_factory=list)
     initializers: dict[str, np.ndarray] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _known: dict[Any, str] = field(default_factory=dict)
+    _reals: dict[Any, str] = field(default_factory=dict)
     _batch: str | None = None
 
     def name(self, wanted: str) -> str:
@@ -93,10 +103,10 @@ class Draft:
         self.nodes.append(Written(operator, list(inputs), names, given))
         return names
 
-    def constant(self, array: Any, wanted: str) -> str:
-        """Return the name of an initializer; equal ones are one."""
+    def constant(self, array: Any, wanted: str, owner: str | None = None) -> str:
+        """Return the name of an initializer; equal ones are one, unless they have owners."""
         values = np.ascontiguousarray(array)
-        key = (values.dtype.str, np.shape(array), values.tobytes())
+        key = (values.dtype.str, np.shape(array), values.tobytes(), owner)
         if key not in self._known:
             self._known[key] = self.name(wanted)
             self.initializers[self._known[key]] = values.reshape(np.shape(array))
@@ -179,29 +189,30 @@ class Site:
             raise Unsupported(f"its operand is a {type(x).__name__}")
         if x.qparams is None:
             return x.name
-        if x.real is None:
-            x.real = self.dequantize(x.name, x.qparams)
-        return x.real
+        return self.dequantize(x.name, x.qparams)
 
     def dequantize(self, codes: str, qparams: QParams) -> str:
-        """Return the name of the real values of codes."""
+        """Return the name of the real values of codes; all that read them with the same parameters share them."""
         scale, zero, axis = self.parameters(qparams, codes)
-        inputs = [codes, scale] if qparams.dtype.name == "qint32" else [codes, scale, zero]
-        return self.draft.add("DequantizeLinear", inputs, f"{codes}.real", axis=axis)[0]
+        inputs = (codes, scale) if qparams.dtype.name == "qint32" else (codes, scale, zero)
+        known = self.draft._reals
+        if inputs not in known:
+            known[inputs] = self.draft.add("DequantizeLinear", inputs, f"{codes}.real", axis=axis)[0]
+        return known[inputs]
 
     def parameters(self, qparams: QParams, name: str) -> tuple[str, str, int | None]:
         """Return the names of scale and zero point, and the axis they go along."""
         if qparams.dtype.name not in TYPES or qparams.has_float_zero_point:
             raise Unsupported(f"ONNX has no such codes: {qparams.dtype}, or zero points that are real numbers")
         dtype = qparams.dtype.numpy
-        if not qparams.is_per_channel:
-            zero = self.draft.constant(np.array(qparams.zero_point, dtype), f"{name}.zero_point")
-            return self.draft.constant(np.float32(qparams.scale), f"{name}.scale"), zero, None
         scale = self.draft.constant(np.asarray(qparams.scale, np.float32), f"{name}.scale")
+        zeros = np.asarray(qparams.zero_point).astype(dtype)
+        # ONNX Runtime, told to turn int8 weights to uint8 (session.x64quantprecision), fails on shared zero points
+        owner = name if dtype == np.int8 else None
         return (
             scale,
-            self.draft.constant(np.asarray(qparams.zero_point).astype(dtype), f"{name}.zero_point"),
-            qparams.axis,
+            self.draft.constant(zeros, f"{name}.zero_point", owner),
+            qparams.axis if qparams.is_per_channel else None,
         )
 
     def result(self, name: str, meta: Any = None) -> Value:

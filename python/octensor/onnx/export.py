@@ -29,6 +29,7 @@ def export(
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = True,
     batch_axis: int = 0,
+    exact: bool = True,
 ) -> bytes:
     """Write a model as ONNX: quantized parts as QDQ, which ONNX Runtime and OpenVINO run in integers.
 
@@ -48,6 +49,10 @@ def export(
         Whether the size along `batch_axis` of the inputs is left open.
     batch_axis : int
         The axis of the samples.
+    exact : bool
+        Whether quantized layers and sums are written so that ONNX Runtime's codes are octensor's: layers in units of
+        powers of two, sums as Sum, which is slower there than its own kernel for Add. False writes every tensor with
+        its own scale throughout, and Add.
 
     Returns
     -------
@@ -80,7 +85,8 @@ def export(
     if getattr(model, "training", False):
         raise ValueError("onnx.export: model: it is in train mode: call model.eval()")
     inputs = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
-    proto = _model(model, inputs, opset, input_names, output_names, batch_axis if dynamic_batch else None)
+    draft = Draft(opset, exact)
+    proto = _model(model, inputs, draft, input_names, output_names, batch_axis if dynamic_batch else None)
     data: bytes = proto.SerializeToString()
     if path is not None:
         Path(path).write_bytes(data)
@@ -88,7 +94,7 @@ def export(
 
 
 def _model(
-    model: Any, inputs: tuple[Any, ...], opset: int, input_names: Any, output_names: Any, axis: int | None
+    model: Any, inputs: tuple[Any, ...], draft: Draft, input_names: Any, output_names: Any, axis: int | None
 ) -> Any:
     try:
         import onnx
@@ -103,7 +109,6 @@ def _model(
     if faulty:
         raise ExportError(f"onnx.export: inputs: expected tensors, got something else for {', '.join(faulty)}")
     names = _names("input_names", input_names, [str(n.target) for n in placeholders])
-    draft = Draft(opset)
     values = {n: Value(draft.name(name), n.meta["tensor"]) for n, name in zip(placeholders, names, strict=True)}
     batch, differing, larger = None, {}, None
     with_axis = [(name, x) for name, x in zip(names, inputs, strict=True) if axis is not None and len(x.shape) > axis]
@@ -140,8 +145,8 @@ def _model(
     graph = helper.make_graph(nodes, title, infos[: len(names)], infos[len(names) :], initializers)
     made = helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", opset)],
-        ir_version=_IR_VERSIONS[opset],
+        opset_imports=[helper.make_opsetid("", draft.opset)],
+        ir_version=_IR_VERSIONS[draft.opset],
         producer_name="octensor",
     )
     onnx.checker.check_model(made)

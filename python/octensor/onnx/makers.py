@@ -15,7 +15,7 @@ from .. import nn
 from ..graph.intercept import keep_whole
 from ..graph.node import Node as GraphNode
 from ..nn import functional
-from ..ops import activation, curves, shape, softmax
+from ..ops import activation, curves, elementwise, quantized, shape, softmax
 from ..qtensor import quantize_per_tensor
 from .model import Node
 from .operators.quantized import QDTYPES, qparams_of
@@ -139,12 +139,18 @@ def _make_quantize(importer: Importer, node: Node, arguments: list[Any], keyword
 
 
 def _make_dequantize(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """Dequantize codes that came from a QuantizeLinear; with another scale than there, in another unit."""
     x, scale, zero = (*arguments, None)[:3]
     known = importer.quantized.get(x)
     if known is None or not isinstance(scale, np.ndarray) or scale.size != 1:
         return None
-    same = qparams_of(scale, zero, known.dtype, None, 0) == known
-    return importer.graph.call_method("dequantize", (x,)) if same else None
+    qparams = qparams_of(scale, zero, known.dtype, None, 0)
+    if qparams.zero_point != known.zero_point:
+        return None
+    if qparams.scale != known.scale:
+        x = importer.graph.call_function(quantized.mul_scalar, (x, qparams.scale / known.scale))
+        importer.quantized[x] = x.meta["qparams"] = qparams
+    return importer.graph.call_method("dequantize", (x,))
 
 
 def _make_add(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -158,6 +164,14 @@ def _make_add(importer: Importer, node: Node, arguments: list[Any], keywords: di
             layer.bias = nn.Parameter(np.array(c))
             return x
     return None
+
+
+def _make_sum(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """Make a sum of two what an Add is."""
+    if len(arguments) != 2 or not all(importer.known_of(name).dtype == "float32" for name in node.inputs):
+        return None
+    terms = tuple(importer.argument(a, name) for a, name in zip(arguments, node.inputs, strict=True))
+    return importer.graph.call_function(elementwise.add, terms)
 
 
 def _make_norm(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -317,6 +331,7 @@ MAKERS: Mapping[str, Maker] = {
     "Gemm": _make_gemm,
     "MatMul": _make_matmul,
     "Add": _make_add,
+    "Sum": _make_sum,
     "BatchNormalization": _make_norm,
     "LayerNormalization": _make_layer_norm,
     "MaxPool": _make_max_pool,

@@ -192,7 +192,9 @@ def _compiled(model: Any, example: tuple[Any, ...], axis: int | None) -> Program
             with shapes_noted(model, example):
                 return _lowered(model, example, axis, partial(sizes_of, model), sizes_of(model, example))
         module = record(model, example)
-        return _lowered(module, example, axis, lambda: generalize(module, model, example, axis, example[0].shape[axis]), {})
+        return _lowered(
+            module, example, axis, lambda: generalize(module, model, example, axis, example[0].shape[axis]), {}
+        )
 
 
 def _lowered(

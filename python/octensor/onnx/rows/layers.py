@@ -1,8 +1,4 @@
-"""Layers: convolutions, linear layers, products of matrices, pools, norms, rows of tables, resizing.
-
-A bias of a layer on codes is written as int32 with the scale of the sums, input scale times weight scale: that is what
-integer kernels add, octensor's as well as others'.
-"""
+"""Layers: convolutions, linear layers, products of matrices, pools, norms, rows of tables, resizing."""
 
 from __future__ import annotations
 
@@ -12,29 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..._C import QParams, QTensor
+from ..._C import QTensor
 from ...graph.rows import Unsupported
 from ...program.ir import BatchSize
-from ..draft import TYPES, Site, Value, real_constant
+from .. import scales
+from ..draft import TYPES, Site, Value
 from ..exporter import row
-
-
-def bias_of(site: Site, bias: Any, x: Value, weight: Value) -> str:
-    """Return the name of a bias: int32 codes where the sums are integers, else floats."""
-    values = real_constant(bias, "bias")
-    assert values is not None
-    w = weight.qparams
-    if x.qparams is None or w is None or x.qparams.is_per_channel:
-        return site.real(bias)
-    step = np.float64(x.qparams.scale) * np.asarray(w.scale, np.float64)
-    scale = step.astype(np.float32)
-    codes = np.rint(values.astype(np.float64) / step)
-    if not (scale >= np.finfo(np.float32).tiny).all() or not (np.abs(codes) < 1 << 31).all():
-        return site.real(bias)
-    name = bias.name if isinstance(bias, Value) else "bias"
-    axis = 0 if scale.ndim else None
-    inputs = [site.draft.constant(codes.astype(np.int32), f"{name}.codes"), site.floats(scale, "bias.scale")]
-    return site.draft.add("DequantizeLinear", inputs, f"{name}.real", axis=axis)[0]
+from ..product import Product
 
 
 def end(site: Site, y: str, relu: bool) -> Value:
@@ -57,28 +37,16 @@ def _conv(operator: str) -> Callable[..., Value]:
         qparams: Any = None,
         relu: bool = False,
     ) -> Value:
-        inputs = [site.real(x), site.real(weight)]
-        if bias is not None:
-            inputs.append(
-                bias_of(site, bias, x, weight) if operator == "Conv" else _repeated(site, bias, x, weight, groups)
-            )
+        made = Product(site, x, weight, 1 if operator == "Conv" else groups)
+        inputs = [site.real(made.x), site.real(made.weight)] + ([] if bias is None else [made.bias(bias)])
         y = site.add(
             operator, *inputs, strides=tuple(stride), pads=(*padding, *padding), dilations=tuple(dilation),
             group=groups, kernel_shape=tuple(weight.meta.shape[2:]),
             output_padding=tuple(output_padding) if output_padding and any(output_padding) else None,
         )  # fmt: skip
-        return end(site, y, relu)
+        return made.end(y, relu)
 
     return write
-
-
-def _repeated(site: Site, bias: Any, x: Value, weight: Value, groups: int) -> str:
-    """Return the bias of a transposed convolution: its scales, along axis 1 of the weight, repeat for each group."""
-    if weight.qparams is None or not weight.qparams.is_per_channel or groups == 1:
-        return bias_of(site, bias, x, weight)
-    q = weight.qparams
-    scale, zeros = (np.tile(np.asarray(v, t), groups) for v, t in ((q.scale, np.float64), (q.zero_point, np.int64)))
-    return bias_of(site, bias, x, Value("", weight.meta._replace(qparams=QParams(scale, zeros, q.dtype, 0))))
 
 
 for _axes in (1, 2, 3):
@@ -101,15 +69,12 @@ def transposed_weight(site: Site, weight: Value) -> str:
 @row("linear", "linear_weight_only")
 def linear(site: Site, x: Value, weight: Value, bias: Any = None, *, qparams: Any = None, relu: bool = False) -> Value:
     """X Wᵀ + b: a Gemm for rows, a MatMul for tensors of more axes."""
+    made = Product(site, x, weight)
     if x.ndim == 2:
-        inputs = [site.real(x), site.real(weight)]
-        if bias is not None:
-            inputs.append(bias_of(site, bias, x, weight))
-        return end(site, site.add("Gemm", *inputs, transB=1), relu)
-    y = site.add("MatMul", site.real(x), transposed_weight(site, weight))
-    if bias is not None:
-        y = site.add("Add", y, bias_of(site, bias, x, weight))
-    return end(site, y, relu)
+        inputs = [site.real(made.x), site.real(made.weight)] + ([] if bias is None else [made.bias(bias)])
+        return made.end(site.add("Gemm", *inputs, transB=1), relu)
+    y = site.add("MatMul", site.real(made.x), transposed_weight(site, made.weight))
+    return made.end(y if bias is None else site.add("Add", y, made.bias(bias)), relu)
 
 
 @row("matmul")
@@ -130,6 +95,14 @@ def max_pool(site: Site, x: Value, *, kernel: Any, stride: Any, padding: Any, di
     return site.result(y)
 
 
+def mean(site: Site, x: Value, operator: str, *inputs: str, **attributes: Any) -> Value:
+    """Write a mean; of codes in a unit in which sums are exact (`scales`)."""
+    q, meta = x.qparams, site.meta
+    if q is not None and q == meta.qparams and site.draft.exact:
+        x, meta = x.with_qparams(scales.unit(q)), meta._replace(qparams=scales.unit(q))
+    return Value(site.result(site.add(operator, site.real(x), *inputs, **attributes), meta).name, site.meta)
+
+
 def avg_pool(
     site: Site,
     x: Value,
@@ -144,11 +117,10 @@ def avg_pool(
     """Means of windows."""
     if divisor_override is not None:
         raise Unsupported("ONNX has no divisor_override: multiply by kernel size / divisor instead")
-    y = site.add(
-        "AveragePool", site.real(x), kernel_shape=tuple(kernel), strides=tuple(stride), pads=(*padding, *padding),
+    return mean(
+        site, x, "AveragePool", kernel_shape=tuple(kernel), strides=tuple(stride), pads=(*padding, *padding),
         ceil_mode=int(ceil_mode), count_include_pad=int(count_include_pad),
     )  # fmt: skip
-    return site.result(y)
 
 
 def adaptive_avg_pool(site: Site, x: Value, *, output_size: Any) -> Value:
@@ -156,11 +128,11 @@ def adaptive_avg_pool(site: Site, x: Value, *, output_size: Any) -> Value:
     sizes = x.meta.shape[2:]
     wanted = tuple(n if out is None else out for n, out in zip(sizes, output_size, strict=True))
     if all(out == 1 for out in wanted):
-        return site.result(site.add("GlobalAveragePool", site.real(x)))
+        return mean(site, x, "GlobalAveragePool")
     if any(n % out for n, out in zip(sizes, wanted, strict=True)):
         raise Unsupported(f"windows of several sizes, from {sizes} to {wanted}, which ONNX does not have")
     kernel = tuple(n // out for n, out in zip(sizes, wanted, strict=True))
-    return site.result(site.add("AveragePool", site.real(x), kernel_shape=kernel, strides=kernel))
+    return mean(site, x, "AveragePool", kernel_shape=kernel, strides=kernel)
 
 
 for _axes in (1, 2, 3):
