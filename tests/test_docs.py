@@ -23,7 +23,10 @@ import pytest
 import octensor
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.exists()]
+PATHS = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.exists()]
+# A profile is beside the machine's own speed, measured by what the host's compiler makes of the yardsticks.
+MARKS = {path: [pytest.mark.native] * (".profile(" in path.read_text(encoding="utf-8")) for path in PATHS}
+PAGES = [pytest.param(path, id=path.relative_to(ROOT).as_posix(), marks=MARKS[path]) for path in PATHS]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -52,7 +55,7 @@ def blocks(page: Path) -> Iterator[Block]:
     assert start is None, f"{page.name}: the block at line {start} does not end"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES)
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}

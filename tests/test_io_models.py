@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -322,10 +321,8 @@ def test_a_node_that_does_not_fit_is_refused(node: Any, small: Any, tmp_path: Pa
     text = json.dumps({**content, "nodes": [*content["nodes"][:1], node]}).replace("Infinity", "1e400")
     _written(tmp_path / "x.oct", arrays, text)
     tracemalloc.start()
-    start = time.perf_counter()
     with pytest.raises(ValueError, match=r"load: x.oct: "):
         ot.load(tmp_path / "x.oct")
-    assert time.perf_counter() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 100 << 20
     tracemalloc.stop()
     assert not (tmp_path / "made").exists()
@@ -402,9 +399,8 @@ def test_names_of_inputs_never_become_code(name: str, small: Any, tmp_path: Path
 def test_a_model_of_the_most_nodes_loads(small: Any, tmp_path: Path) -> None:
     _, content, arrays = small
     nodes = [_node()] + [_node(args=[{"node": i}]) for i in range(9_999)]
-    start = time.perf_counter()
     ot.load(_written(tmp_path / "x.oct", arrays, {**content, "nodes": nodes, "output": {"node": 9_999}}))
-    assert time.perf_counter() - start < 30
+    # Each node once: a walk that came back to earlier ones would not end (conftest.py stops what hangs).
 
 
 def test_damaged_files_are_refused(small: Any, tmp_path: Path) -> None:

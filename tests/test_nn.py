@@ -109,10 +109,10 @@ def test_batch_norm_of_quantized_images() -> None:
     bn.eval()
     q = ot.quantize_per_tensor(ot.randn(2, 2, 4, 4), 0.03, 120, ot.quint8)
     want = bn(q.dequantize()).numpy()
-    bn.activation_post_process = ot.QParams(0.02, 128, ot.quint8)
+    bn.activation_post_process = ot.QParams(0.04, 128, ot.quint8)  # for more than the values can be
     assert bn.stage == "static"
     got = bn(q)
-    assert np.abs(got.dequantize().numpy() - want).max() <= 0.02 * 0.51
+    assert np.abs(got.dequantize().numpy() - want).max() <= 0.04 * 0.51
 
 
 def test_dropout_keeps_the_mean_and_eval_keeps_everything() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -226,13 +225,11 @@ def test_qgemm_is_exact_before_it_rounds() -> None:
 def _refused(model: Any, match: str) -> None:
     data = model if isinstance(model, bytes) else model.SerializeToString()
     tracemalloc.start()
-    begin = time.perf_counter()
     with pytest.raises(ValueError, match=match):
         ot.onnx.load(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100 << 20
-    assert time.perf_counter() - begin < 10  # a hang, not a measurement
 
 
 def test_unknown_operators_are_named_all_at_once() -> None:

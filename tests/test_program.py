@@ -288,6 +288,7 @@ def test_after_fork():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.native
 def test_profile_text_and_chart(tmp_path):
     program = ot.compile(static(Residual(), 4, 3, 16, 16), ot.randn(2, 3, 16, 16))
     profile = program.profile(repeat=3)
