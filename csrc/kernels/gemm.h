@@ -13,6 +13,7 @@
 // widened on the fly, because then the weights' bytes are the bound.
 #pragma once
 #include "kernels/args.h"
+#include "kernels/finish.h"
 #include "kernels/gemm_mixed.h"
 #include "kernels/gemm_row.h"
 #include "kernels/real_epilogue.h"
@@ -91,7 +92,7 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
   constexpr int kStep = S::kPanel * Operand::kGroup;                 // packed values per group of K
   const int8_t* panel = g.b + j * g.groups * Operand::kGroup;
   int32_t offset[S::kPanel];
-  zero_offsets<S>(g, j, 0, offset);
+  first_sums<S>(g, j, 0, false, offset);
   if constexpr (kWide)
     if (g.rows >= kWidenRows) {
       alignas(64) int16_t widened[kBlock * kStep];
@@ -104,6 +105,23 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
       return;
     }
   gemm_rows<S, V>(g, panel, 0, g.groups, offset, true);
+}
+
+// Output columns [j, j + columns) of one panel of V vectors.
+template <class S, int V>
+void panel_of(const GemmArgs& g, int64_t j, int64_t columns, const int8_t* next) {
+  const auto sums = [&](const Finish<S, V>* finish) {
+    if constexpr (kMixed<S>)
+      mixed_panel<S, V>(g, j, next, finish);
+    else
+      gemm_panel<S, V>(g, j);
+  };
+  if (kMixed<S> && g.codes && g.requantize.within && !g.weight_zero) {
+    const Finish<S, V> finish(g, j, columns);
+    return sums(&finish);
+  }
+  sums(nullptr);
+  gemm_epilogue<S>(g, g.scratch, j, columns);
 }
 
 template <class S>
@@ -119,11 +137,9 @@ void gemm(const GemmArgs& g) {
   for (int64_t panel = 0; panel <= last; ++panel) {
     const int64_t j = (g.backward ? last - panel : panel) * S::kPanel;
     const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
-    if constexpr (kMixed<S>)
-      columns > S::kLanes ? mixed_panel<S, 2>(g, j) : mixed_panel<S, 1>(g, j);
-    else
-      columns > S::kLanes ? gemm_panel<S, 2>(g, j) : gemm_panel<S, 1>(g, j);
-    gemm_epilogue<S>(g, g.scratch, j, columns);
+    const int8_t* next =
+        panel < last ? g.b + (j + (g.backward ? -S::kPanel : S::kPanel)) * g.groups * S::Operand::kGroup : nullptr;
+    columns > S::kLanes ? panel_of<S, 2>(g, j, columns, next) : panel_of<S, 1>(g, j, columns, next);
   }
 }
 

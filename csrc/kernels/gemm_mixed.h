@@ -19,6 +19,7 @@
 // reach.
 #pragma once
 #include "kernels/args.h"
+#include "kernels/finish.h"
 
 namespace octensor::kernels {
 
@@ -89,13 +90,16 @@ struct MixedSums<S, 0, V> {
 struct MixedBlock {
   const int8_t* weights;
   const uint16_t *order, *singles, *end;  // 8 times each group's place in the block: twins, then the others
+  const int8_t* next;                     // the weights of the block to come, or null
+  int64_t next_groups;
 };
 
-// `a`: the tile's activations from the block on. `initial` holds rows of sums `stride` apart, to which the rows' sums
-// are added; sums [R][kPanel] may be the same memory.
+// R rows of sums. `a`: the tile's activations from the block on; `initial`: rows `stride` apart, to which the rows'
+// sums are added.
 template <class S, int R, int V>
-[[gnu::always_inline]] inline void mixed_tile(const uint8_t* a, const MixedBlock& block, const int32_t* initial,
-                                              int64_t stride, const int32_t* row_sums, int32_t* sums) {
+[[gnu::always_inline]] inline MixedSums<S, R, V> mixed_sums(const uint8_t* a, const MixedBlock& block,
+                                                            const int32_t* initial, int64_t stride,
+                                                            const int32_t* row_sums) {
   using F = typename S::Mixed;
   constexpr int kVector = S::kLanes * F::kGroup, kSecond = (V - 1) * kVector;
   const auto activations = [&](uint16_t place)
@@ -113,59 +117,94 @@ template <class S, int R, int V>
     const int8_t* b = weights(*order);
     tile.single(activations(*order), F::load(b), F::load(b + kSecond));
   }
-  tile.save(sums);
+  return tile;
 }
 
-// All rows times one block of one panel, which begins at group k.
+// R rows times one block of one panel: codes, or the sums [R][kPanel], which may be the same memory as `initial`.
+template <class S, int R, int V>
+[[gnu::always_inline]] inline void mixed_tile(const uint8_t* a, const MixedBlock& block, const int32_t* initial,
+                                              int64_t stride, const int32_t* row_sums, int32_t* sums,
+                                              const Finish<S, V>* finish, uint8_t* out) {
+  const auto tile = mixed_sums<S, R, V>(a, block, initial, stride, row_sums);
+  if (finish)
+    finish_rows<S, R, V>(tile, *finish, out);
+  else
+    tile.save(sums);
+}
+
+// The last rows, fewer than a tile.
+template <class S, int V, int R>
+[[gnu::noinline]] void mixed_rest(int64_t rows, const uint8_t* a, const MixedBlock& block, const int32_t* initial,
+                                  int64_t stride, const int32_t* row_sums, int32_t* sums, const Finish<S, V>* finish,
+                                  uint8_t* out) {
+  if constexpr (R > 1)
+    if (rows < R) return mixed_rest<S, V, R - 1>(rows, a, block, initial, stride, row_sums, sums, finish, out);
+  mixed_tile<S, R, V>(a, block, initial, stride, row_sums, sums, finish, out);
+}
+
+// All rows times one block of one panel, which begins at group k and column j.
 template <class S, int V>
-void mixed_rows(const GemmArgs& g, const MixedBlock& block, int64_t k, const int32_t* offset) {
+void mixed_rows(const GemmArgs& g, const MixedBlock& block_, int64_t k, int64_t j, const int32_t* offset,
+                const Finish<S, V>* finish) {
   constexpr int kRows = S::Mixed::kRows;
   static constexpr int32_t kNone[kRows] = {};
-  const auto* a = static_cast<const uint8_t*>(g.a);
-  const int64_t stride = k ? S::kPanel : 0;
-  const int64_t begin = k * 2 * S::Mixed::kGroup * kRows, end = g.groups * 2 * S::Mixed::kGroup * kRows;
-  for (int64_t i = 0; i < g.rows; i += kRows, a += kRows * g.lda) {
-    int32_t* sums = g.scratch + i * S::kPanel;
-    const int32_t *initial = k ? sums : offset, *rows = k ? kNone : reinterpret_cast<const int32_t*>(a + end);
-    const auto tile = [&]<int R>() { mixed_tile<S, R, V>(a + begin, block, initial, stride, rows, sums); };
-    switch (g.rows - i) {
-      case 1:
-        tile.template operator()<1>();
-        break;
-      case 2:
-        tile.template operator()<2>();
-        break;
-      case 3:
-        tile.template operator()<3>();
-        break;
-      default:
-        tile.template operator()<kRows>();
-    }
+  const MixedBlock block = block_;
+  const int64_t stride = k ? S::kPanel : 0, to_rows = (g.groups - k) * 2 * S::Mixed::kGroup * kRows;
+  const auto* a = static_cast<const uint8_t*>(g.a) + k * 2 * S::Mixed::kGroup * kRows;
+  const int64_t lda = g.lda * kRows, rows = g.rows, ldc = g.ldc * kRows;
+  int32_t* sums = g.scratch;
+  uint8_t* out = finish ? g.codes + j : nullptr;
+  // While rows are multiplied the weights to come are fetched, a part with each tile.
+  const int64_t lines = block.next ? block.next_groups : 0;
+  const int64_t share = (lines * kRows + rows - 1) / rows;
+  static_assert(S::kPanel * S::Mixed::kGroup == 64);
+  int64_t line = 0;
+  for (int64_t i = 0; i < rows; i += kRows, a += lda, sums += kRows * S::kPanel, out += ldc) {
+    for (const int64_t until = line + share < lines ? line + share : lines; line < until; ++line)
+      __builtin_prefetch(block.next + 64 * line);
+    const int32_t *initial = k ? sums : offset, *row_sums = k ? kNone : reinterpret_cast<const int32_t*>(a + to_rows);
+    if (i + kRows <= rows)
+      mixed_tile<S, kRows, V>(a, block, initial, stride, row_sums, sums, finish, out);
+    else
+      mixed_rest<S, V, kRows - 1>(rows - i, a, block, initial, stride, row_sums, sums, finish, out);
   }
 }
 
-// What the sums of panel columns [j, j + kPanel) begin with: activations hold their zero point, less `taken`.
+// What the sums of panel columns [j, j + kPanel) begin with: activations hold their zero point, less `taken`; and the
+// bias, where the tile finishes them.
 template <class S>
-[[gnu::always_inline]] inline void zero_offsets(const GemmArgs& g, int64_t j, int32_t taken, int32_t* offset) {
-  for (int c = 0; c < S::kPanel; c += S::kLanes)
-    S::store(offset + c,
-             g.weight_sums ? S::mul(S::set(taken - g.code_zero), S::load(g.weight_sums + j + c)) : S::set(0));
+[[gnu::always_inline]] inline void first_sums(const GemmArgs& g, int64_t j, int32_t taken, bool bias, int32_t* offset) {
+  for (int c = 0; c < S::kPanel; c += S::kLanes) {
+    const typename S::I32 sum =
+        g.weight_sums ? S::mul(S::set(taken - g.code_zero), S::load(g.weight_sums + j + c)) : S::set(0);
+    S::store(offset + c, bias ? S::add(sum, S::load(g.requantize.bias + j + c)) : sum);
+  }
 }
 
-// Sums of the panel of columns [j, j + kPanel) for all rows.
+// The panel of columns [j, j + kPanel) for all rows: their sums or, with `finish`, codes. `next`: the weights of the
+// panel to come, or null.
 template <class S, int V>
-void mixed_panel(const GemmArgs& g, int64_t j) {
+void mixed_panel(const GemmArgs& g, int64_t j, const int8_t* next, const Finish<S, V>* finish) {
   using F = typename S::Mixed;
   static_assert(F::kRows == 4);
   const int64_t panel = j / S::kPanel, blocks = (g.groups + F::kBlock - 1) / F::kBlock;
+  const auto groups_at = [&](int64_t k) { return g.groups - k < F::kBlock ? g.groups - k : F::kBlock; };
   int32_t offset[S::kPanel];
-  zero_offsets<S>(g, j, 128, offset);
+  first_sums<S>(g, j, 128, finish, offset);
   for (int64_t k = 0; k == 0 || k < g.groups; k += F::kBlock) {  // once even for K = 0
-    const int64_t groups = g.groups - k < F::kBlock ? g.groups - k : F::kBlock;
+    const int64_t groups = groups_at(k), end = k + groups;
     const int64_t twins = g.groups ? g.twins[panel * blocks + k / F::kBlock] : 0;
     const uint16_t* order = g.order + panel * g.groups + k;
     const int8_t* b = g.b + (panel * g.groups + k) * S::kPanel * F::kGroup;
-    mixed_rows<S, V>(g, {b, order, order + twins, order + groups}, k, offset);
+    const bool last = end == g.groups;
+    mixed_rows<S, V>(g,
+                     {.weights = b,
+                      .order = order,
+                      .singles = order + twins,
+                      .end = order + groups,
+                      .next = last ? next : b + groups * S::kPanel * F::kGroup,
+                      .next_groups = last ? groups_at(0) : groups_at(end)},
+                     k, j, offset, last ? finish : nullptr);
   }
 }
 
@@ -174,30 +213,33 @@ void mixed_panel(const GemmArgs& g, int64_t j) {
 template <class S>
 void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, uint8_t* out) {
   using F = typename S::Mixed;
-  constexpr int kRows = F::kRows, kCodes = S::kLanes * F::kGroup, kBytes = 2 * F::kGroup * kRows;  // of a group
+  constexpr int kRows = F::kRows, kBytes = 2 * F::kGroup * kRows;  // of a group
   typename S::I32 negative = S::set(0);
-  auto pack = [&](const uint8_t* const(&row)[kRows], uint8_t* to) [[gnu::always_inline]] {
+  // Vectors x and m of two groups each, stored by `store`.
+  auto pack = [&](const typename F::Wide(&row)[kRows], auto store) [[gnu::always_inline]] {
     typename F::Wide a[kRows];
     F::interleave(row, a);
-    for (int i = 0; i < kRows; ++i, to += 2 * kBytes) {
+    for (int i = 0; i < kRows; ++i) {
       const typename F::Wide x = F::distances(a[i]), m = F::below(a[i]);
       negative = F::dot(negative, x, m);
-      F::store_in_turns(to, x, m);
+      store(i, x, m);
     }
   };
-  const uint8_t* row[kRows];
-  for (int r = 0; r < kRows; ++r) row[r] = from + (r < rows ? r : 0) * stride;
+  auto at = [&](int64_t r, int64_t q) { return from + (r < rows ? r : 0) * stride + q * F::kGroup; };
   int64_t q = 0;
   for (; q + S::kLanes <= groups; q += S::kLanes) {
-    pack(row, out + q * kBytes);
-    for (const uint8_t*& r : row) r += kCodes;
+    auto row = [&](int r) { return F::load(reinterpret_cast<const int8_t*>(at(r, q))); };
+    pack({row(0), row(1), row(2), row(3)},
+         [&](int i, typename F::Wide x, typename F::Wide m) { F::store_in_turns(out + (q + 2 * i) * kBytes, x, m); });
   }
-  if (q < groups) {  // through copies; codes of 128 add nothing
-    uint8_t rest[kRows][kCodes], to[S::kLanes * kBytes];
-    for (int r = 0; r < kRows; ++r)
-      for (int i = 0; i < kCodes; ++i) rest[r][i] = i < 4 * (groups - q) ? row[r][i] : 128;
-    pack({rest[0], rest[1], rest[2], rest[3]}, to);
-    __builtin_memcpy(out + q * kBytes, to, (groups - q) * kBytes);
+  if (const int64_t left = groups - q) {
+    auto row = [&](int r) { return F::load_part(at(r, q), left); };
+    pack({row(0), row(1), row(2), row(3)}, [&](int i, typename F::Wide x, typename F::Wide m) {
+      uint8_t two[2 * kBytes];
+      if (2 * i + 1 < left) return F::store_in_turns(out + (q + 2 * i) * kBytes, x, m);
+      F::store_in_turns(two, x, m);
+      if (2 * i < left) __builtin_memcpy(out + (q + 2 * i) * kBytes, two, kBytes);
+    });
   }
   int32_t lanes[S::kLanes];  // [two groups][row]
   S::store(lanes, negative);

@@ -21,20 +21,18 @@ namespace octensor::kernels {
 template <class S>
 void pack_row(const uint8_t* codes, int64_t groups, uint8_t* out) {
   using F = typename S::Mixed;
-  constexpr int kCodes = S::kLanes * F::kGroup;
   typename S::I32 negative = S::set(0);
-  auto pack = [&](const uint8_t* from, uint8_t* to) [[gnu::always_inline]] {
-    const typename F::Wide a = F::load(reinterpret_cast<const int8_t*>(from));
+  auto pack = [&](typename F::Wide a, uint8_t* to) [[gnu::always_inline]] {
     const typename F::Wide x = F::distances(a), m = F::below(a);
     negative = F::dot(negative, x, m);
     F::store_in_turns(to, x, m);
   };
   int64_t q = 0;
-  for (; q + S::kLanes <= groups; q += S::kLanes) pack(codes + 4 * q, out + 8 * q);
-  if (q < groups) {  // through copies; codes of 128 add nothing
-    uint8_t from[kCodes], to[2 * kCodes];
-    for (int64_t i = 0; i < kCodes; ++i) from[i] = i < 4 * (groups - q) ? codes[4 * q + i] : 128;
-    pack(from, to);
+  for (; q + S::kLanes <= groups; q += S::kLanes)
+    pack(F::load(reinterpret_cast<const int8_t*>(codes + 4 * q)), out + 8 * q);
+  if (q < groups) {  // codes of 128 add nothing
+    uint8_t to[2 * S::kLanes * F::kGroup];
+    pack(F::load_part(codes + 4 * q, groups - q), to);
     for (int64_t i = 0; i < 8 * (groups - q); ++i) out[8 * q + i] = to[i];
   }
   int32_t lanes[S::kLanes];

@@ -21,7 +21,8 @@ Requantize requantize_of(const Epilogue& epilogue, const QParams& qparams, bool 
           .multiplier = epilogue.multiplier.data() + first_channel,
           .lo = relu ? 0.0f : static_cast<float>(t.qmin - z),
           .hi = static_cast<float>(t.qmax - z),
-          .zero_point = z};
+          .zero_point = z,
+          .within = epilogue.within};
 }
 
 RealEpilogue at(const RealEpilogue& e, int64_t row, int64_t column) {

@@ -117,6 +117,9 @@ std::shared_ptr<const Epilogue> PackedWeight::epilogue(const QParams& input, con
           input.scale(), " * ", matrix_.scales[c], " / ", output.scale(), " for channel ", c);
   }
   check_sums(reach_of(input), worst_bias);
+  // Half of int32's range leaves room for roundings.
+  const float largest = *std::max_element(e->multiplier.begin(), e->multiplier.end());
+  e->within = (double(matrix_.worst_sum) * double(reach_of(input)) + double(worst_bias)) * double(largest) < 0x1p30;
   std::lock_guard lock(caches_->mutex);
   caches_->epilogue = e;
   caches_->input = std::make_shared<QParams>(input);

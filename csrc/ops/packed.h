@@ -64,6 +64,7 @@ int64_t reach_of(const QParams& qparams);
 struct Epilogue {
   std::vector<int32_t> bias;
   std::vector<float> multiplier;
+  bool within = false;  // see Requantize
 };
 
 class PackedWeight {

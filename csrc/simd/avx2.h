@@ -137,11 +137,17 @@ struct Avx2 {
     // Sums of byte pairs as words; dot sums these by twos.
     static Words::Wide pairs(Wide a, Wide b) { return _mm256_maddubs_epi16(a, b); }
     static I32 dot(I32 acc, Wide a, Wide b) { return Words::dot(acc, pairs(a, b), Words::set(1)); }
+    // The first n < kLanes groups of codes and, in place of the others, codes of 128.
+    static Wide load_part(const uint8_t* p, int64_t n) {
+      const Wide there =
+          _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+      return _mm256_blendv_epi8(_mm256_set1_epi8(-128), _mm256_maskload_epi32(reinterpret_cast<const int*>(p), there),
+                                there);
+    }
     // kLanes groups of kRows rows: out[i] holds groups 2 i and 2 i + 1, each of all rows.
-    static void interleave(const uint8_t* const (&rows)[kRows], Wide (&out)[kRows]) {
-      auto row = [&](int i) { return load(reinterpret_cast<const int8_t*>(rows[i])); };
-      const Wide low01 = _mm256_unpacklo_epi32(row(0), row(1)), high01 = _mm256_unpackhi_epi32(row(0), row(1));
-      const Wide low23 = _mm256_unpacklo_epi32(row(2), row(3)), high23 = _mm256_unpackhi_epi32(row(2), row(3));
+    static void interleave(const Wide (&rows)[kRows], Wide (&out)[kRows]) {
+      const Wide low01 = _mm256_unpacklo_epi32(rows[0], rows[1]), high01 = _mm256_unpackhi_epi32(rows[0], rows[1]);
+      const Wide low23 = _mm256_unpacklo_epi32(rows[2], rows[3]), high23 = _mm256_unpackhi_epi32(rows[2], rows[3]);
       const Wide g04 = _mm256_unpacklo_epi64(low01, low23), g15 = _mm256_unpackhi_epi64(low01, low23);
       const Wide g26 = _mm256_unpacklo_epi64(high01, high23), g37 = _mm256_unpackhi_epi64(high01, high23);
       out[0] = low_halves(g04, g15);
