@@ -34,7 +34,7 @@ FUZZ_SECONDS ?= 60
 SOURCES := $(shell find csrc third_party python -type f ! -name '*.pyc' 2>/dev/null) CMakeLists.txt pyproject.toml
 CPP := $(shell find csrc bench python -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
-.PHONY: quickstart test wheel wheel-arm test-arm test-vnni matrix mca test-baseline test-sanitize parity coverage fuzz bench performance bench-tiles lint format stubs clean
+.PHONY: quickstart test wheel wheel-arm test-arm test-vnni matrix mca test-baseline test-sanitize parity coverage fuzz hammer bench performance bench-tiles lint format stubs clean
 .SECONDARY:
 
 # --- environments and builds ----------------------------------------------------------------------
@@ -106,6 +106,10 @@ fuzz: .venv/test/installed
 	for kind in torch safetensors oct onnx; do \
 	  .venv/test/bin/python tests/fuzz/fuzz.py $$kind --seconds $(FUZZ_SECONDS) --keep build/fuzz || exit 1; \
 	done
+
+# Eight threads on one program, for a minute: equal bytes, no growth.
+hammer: .venv/test/installed
+	OCTENSOR_HAMMER_SECONDS=60 .venv/test/bin/python -m pytest -s tests/test_program.py -k hammer
 
 BENCH := OCTENSOR_BENCH_CACHE=$(CURDIR)/build/bench .venv/peers/bin/octensor bench
 bench: .venv/peers/installed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -252,30 +253,35 @@ def _resident() -> int:
 
 
 def test_eight_threads_hammer_one_program():
+    """For a second, or as long as `make hammer` says."""
+    seconds = float(os.environ.get("OCTENSOR_HAMMER_SECONDS", "1"))
     ot.manual_seed(3)
     model = static(Residual(), 4, 3, 16, 16)
     program = ot.compile(model, ot.randn(2, 3, 16, 16))
     inputs = [ot.randn(n, 3, 16, 16) for n in (1, 2, 4)]
     wanted = [np.asarray(model(x)).tobytes() for x in inputs]
-    wrong: list[int] = []
+    runs, wrong = [0] * 8, [0] * 8
 
-    def hammer(rounds: int) -> None:
-        for i in range(rounds):
-            if np.asarray(program(inputs[i % 3])).tobytes() != wanted[i % 3]:
-                wrong.append(i)
+    def hammer(thread: int, until: float) -> None:
+        while time.monotonic() < until:
+            i = runs[thread] % 3
+            wrong[thread] += np.asarray(program(inputs[i])).tobytes() != wanted[i]
+            runs[thread] += 1
 
-    def all_at_once(rounds: int) -> None:
-        threads = [threading.Thread(target=hammer, args=(rounds,)) for _ in range(8)]
+    def all_at_once(seconds: float) -> int:
+        threads = [threading.Thread(target=hammer, args=(i, time.monotonic() + seconds)) for i in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        return _resident()
 
-    all_at_once(200)
-    before = _resident()
-    all_at_once(600)
-    assert not wrong
-    assert _resident() - before < 4 << 20
+    before = all_at_once(max(0.3, seconds / 10))
+    after = all_at_once(seconds)
+    print(f"{sum(runs)} runs in 8 threads; resident before {before / 1e6:.1f} MB, after {after / 1e6:.1f} MB")
+    assert min(runs) > 0
+    assert not any(wrong)
+    assert after - before < 4 << 20
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

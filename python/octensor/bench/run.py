@@ -105,7 +105,7 @@ class Bench:
 
     def _footprints(self, case: Network, data: Data, entries: list[dict[str, Any]]) -> None:
         """Add what each integer variant takes in a process that runs nothing else, less the bench's own share."""
-        bare = bare_memory()
+        bare = {True: bare_memory("numpy, octensor"), False: bare_memory("numpy")}
         for entry in entries:
             if entry["precision"] == "fp32":
                 continue
@@ -113,7 +113,7 @@ class Bench:
             found = side.footprint(entry["name"], case, data)
             if isinstance(side, Child):
                 side.close()
-            bench = 0.0 if entry["peer"] == OWN else found["base"] - bare
+            bench = found["base"] - bare[entry["peer"] == OWN]
             rest = {name: value for name, value in found.items() if name not in ("base", "resident", "peak")}
             memory = {f"{name} MB": found[name] - bench for name in ("resident", "peak")}
             entry["footprint"] = memory | rest
@@ -127,9 +127,9 @@ class Bench:
         return compute
 
 
-def bare_memory() -> float:
-    """Return the resident memory, in MB, of a process that has imported NumPy and nothing else."""
-    code = "import numpy; print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmRSS')][0])"
+def bare_memory(imports: str) -> float:
+    """Return the resident memory, in MB, of a process that has imported these and nothing else."""
+    code = f"import {imports}; print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmRSS')][0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return int(done.stdout) / 1024 if done.returncode == 0 else 0.0
 

@@ -110,7 +110,7 @@ def _packed(kind: type[P], weight: QTensor, bias: Any, geometry: tuple[Any, ...]
 
 
 def _key(kind: type, weight: QTensor, bias: Any, geometry: tuple[Any, ...]) -> Any:
-    codes = weight.int_repr()
+    codes = np.asarray(weight)  # not int_repr(), of which a recorder would hear
     place = codes.__array_interface__["data"][0], codes.shape, codes.strides
     return kind, place, None if bias is None else bias.tobytes(), geometry
 
