@@ -149,9 +149,7 @@ void line_panel(const LineArgs& l, int64_t j, int64_t columns) {
   const int64_t* offsets = l.offsets + panel * g.groups;
   const int8_t* b = g.b + j * g.groups * S::Operand::kGroup;
   alignas(64) int32_t start[S::kPanel];
-  zero_offsets<S>(g, j, kMixed<S> ? 128 : 0, start);
-  for (int c = 0; c < S::kPanel; c += S::kLanes)
-    S::store(start + c, S::add(S::load(start + c), S::load(g.requantize.bias + j + c)));
+  first_sums<S>(g, j, kMixed<S> ? 128 : 0, true, start);
   int64_t twins = 0;
   if constexpr (kMixed<S>) twins = g.twins[panel];
   const LineCodes<S, V> codes(g, j, columns);
