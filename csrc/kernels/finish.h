@@ -32,6 +32,7 @@ struct Finish {
   [[gnu::always_inline]] static typename S::I32 code(typename S::I32 sum, typename S::F32 multiplier) {
     return S::round(S::fmul(S::to_float(sum), multiplier));
   }
+  // Fewer columns, or one row.
   [[gnu::noinline]] void part(uint8_t* out, bool two, typename Codes::Vec codes) const {
     uint8_t copy[Codes::kCount];
     Codes::store(copy, codes);
@@ -42,8 +43,12 @@ struct Finish {
   [[gnu::always_inline]] void rows(uint8_t* out, bool two, typename S::I32 x0, typename S::I32 x1, typename S::I32 y0,
                                    typename S::I32 y1) const {
     const typename Codes::Vec codes = narrow.codes(code(x0, m0), code(x1, m1), code(y0, m0), code(y1, m1));
-    if (two && columns == S::kPanel) return Codes::store_halves(out, out + ldc, codes);
-    part(out, two, codes);
+    if (!two || columns != V * S::kLanes) return part(out, two, codes);
+    if constexpr (V == 2) return Codes::store_halves(out, out + ldc, codes);
+    uint8_t copy[Codes::kCount];
+    Codes::store(copy, codes);
+    __builtin_memcpy(out, copy, S::kLanes);
+    __builtin_memcpy(out + ldc, copy + S::kPanel, S::kLanes);
   }
 };
 

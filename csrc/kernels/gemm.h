@@ -70,21 +70,25 @@ void gemm_epilogue(const GemmArgs& g, int32_t* sums, int64_t j, int64_t columns)
     for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
 }
 
-// All rows of one panel: `groups` groups of K from b on, V vectors of columns. `first`: sums begin at `offset`.
+// All rows of the panel of columns from j on: `groups` groups of K from k on, their weights at b, V vectors of columns.
+// Where k is 0 sums begin at `offset`.
 template <class S, int V, class Weight>
-void gemm_rows(const GemmArgs& g, const Weight* b, int64_t k, int64_t groups, const int32_t* offset, bool first) {
+void gemm_rows(const GemmArgs& g, const Weight* b, int64_t j, int64_t k, int64_t groups, const int32_t* offset,
+               const Finish<S, V>* finish) {
   using Operand = typename S::Operand;
   for (int64_t i = 0; i < g.rows; i += S::kRows) {
     const int rows = static_cast<int>(g.rows - i < S::kRows ? g.rows - i : S::kRows);
     const auto* a = static_cast<const typename Operand::Activation*>(g.a) + i * g.lda + k * Operand::kGroup;
     int32_t* sums = g.scratch + i * S::kPanel;
-    gemm_tile_of<S, Operand, V, Weight>(rows, a, g.lda, b, S::kPanel * Operand::kGroup, groups, first ? offset : sums,
-                                        first ? 0 : S::kPanel, sums, S::kPanel);
+    gemm_tile_of<S, Operand, V, Weight>(rows, a, g.lda, b, S::kPanel * Operand::kGroup, groups, k ? sums : offset,
+                                        k ? S::kPanel : 0, sums, S::kPanel, finish,
+                                        finish ? g.codes + i * g.ldc + j : nullptr);
   }
 }
 
+// The panel of columns [j, j + kPanel) for all rows: their sums or, with `finish`, codes.
 template <class S, int V>
-void gemm_panel(const GemmArgs& g, int64_t j) {
+void gemm_panel(const GemmArgs& g, int64_t j, const Finish<S, V>* finish) {
   using Operand = typename S::Operand;
   constexpr bool kWide = sizeof(typename Operand::Activation) == 2;  // weights are widened to match
   constexpr int kBlock = 256;                                        // groups of K that a widened panel holds at a time
@@ -92,7 +96,7 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
   constexpr int kStep = S::kPanel * Operand::kGroup;                 // packed values per group of K
   const int8_t* panel = g.b + j * g.groups * Operand::kGroup;
   int32_t offset[S::kPanel];
-  first_sums<S>(g, j, 0, false, offset);
+  first_sums<S>(g, j, 0, finish, offset);
   if constexpr (kWide)
     if (g.rows >= kWidenRows) {
       alignas(64) int16_t widened[kBlock * kStep];
@@ -100,11 +104,12 @@ void gemm_panel(const GemmArgs& g, int64_t j) {
         const int64_t groups = g.groups - k < kBlock ? g.groups - k : kBlock;
         for (int64_t i = 0; i < groups * kStep; i += S::kLanes * Operand::kGroup)
           Operand::store(widened + i, Operand::load(panel + k * kStep + i));
-        gemm_rows<S, V>(g, static_cast<const int16_t*>(widened), k, groups, offset, k == 0);
+        gemm_rows<S, V>(g, static_cast<const int16_t*>(widened), j, k, groups, offset,
+                        k + groups == g.groups ? finish : nullptr);
       }
       return;
     }
-  gemm_rows<S, V>(g, panel, 0, g.groups, offset, true);
+  gemm_rows<S, V>(g, panel, j, 0, g.groups, offset, finish);
 }
 
 // Output columns [j, j + columns) of one panel of V vectors.
@@ -114,9 +119,9 @@ void panel_of(const GemmArgs& g, int64_t j, int64_t columns, const int8_t* next)
     if constexpr (kMixed<S>)
       mixed_panel<S, V>(g, j, next, finish);
     else
-      gemm_panel<S, V>(g, j);
+      gemm_panel<S, V>(g, j, finish);
   };
-  if (kMixed<S> && g.codes && g.requantize.within && !g.weight_zero) {
+  if (!kBlocks<typename S::Operand> && g.codes && g.requantize.within && !g.weight_zero) {
     const Finish<S, V> finish(g, j, columns);
     return sums(&finish);
   }

@@ -10,6 +10,8 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/finish.h"
+
 namespace octensor::kernels {
 
 // Whether an instruction multiplies two rows with two columns: sums then are those of kernels/tile_blocks.h.
@@ -56,11 +58,13 @@ struct TileSums<S, F, 0, V> {
   [[gnu::always_inline]] void save(int32_t*, int64_t) const {}
 };
 
-// `out` may be `initial`. Weight is int8_t or, in Words, int16_t. Weights that come from beyond the L2 cache are
-// fetched kAhead bytes before they are needed, where that is not 0: no address is read for it.
+// Sums go to `out`, which may be `initial`; with `finish` (not where kBlocks) codes go to `codes` instead. Weight is
+// int8_t or, in Words, int16_t. Weights that come from beyond the L2 cache are fetched kAhead bytes before they are
+// needed, where that is not 0: no address is read for it.
 template <class S, class F, int R, int V, class Weight, int kAhead = 0>
 void gemm_tile(const typename F::Activation* a, int64_t lda, const Weight* b, int64_t step, int64_t groups,
-               const int32_t* initial, int64_t initial_stride, int32_t* out, int64_t out_stride) {
+               const int32_t* initial, int64_t initial_stride, int32_t* out, int64_t out_stride,
+               const Finish<S, V>* finish, uint8_t* codes) {
   constexpr int kVector = S::kLanes * F::kGroup;
   TileSums<S, F, R, V> tile;
   tile.start(a, lda, initial, initial_stride);
@@ -88,17 +92,21 @@ void gemm_tile(const typename F::Activation* a, int64_t lda, const Weight* b, in
     tile.add(turn1);
   }
   while (k < groups * F::kGroup) add_group(tile);
+  if constexpr (!kBlocks<F>)
+    if (finish) return finish_rows<S, R, V>(tile, *finish, codes);
   tile.save(out, out_stride);
 }
 
 template <class S, class F, int V, class Weight, int kAhead = 0, int R = S::kRows>
 void gemm_tile_of(int rows, const typename F::Activation* a, int64_t lda, const Weight* b, int64_t step, int64_t groups,
-                  const int32_t* initial, int64_t initial_stride, int32_t* out, int64_t out_stride) {
+                  const int32_t* initial, int64_t initial_stride, int32_t* out, int64_t out_stride,
+                  const Finish<S, V>* finish = nullptr, uint8_t* codes = nullptr) {
   if constexpr (R > 1)
     if (rows < R)
       return gemm_tile_of<S, F, V, Weight, kAhead, R - 1>(rows, a, lda, b, step, groups, initial, initial_stride, out,
-                                                          out_stride);
-  gemm_tile<S, F, R, V, Weight, kAhead>(a, lda, b, step, groups, initial, initial_stride, out, out_stride);
+                                                          out_stride, finish, codes);
+  gemm_tile<S, F, R, V, Weight, kAhead>(a, lda, b, step, groups, initial, initial_stride, out, out_stride, finish,
+                                        codes);
 }
 
 }  // namespace octensor::kernels

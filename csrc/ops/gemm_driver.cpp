@@ -10,7 +10,7 @@ namespace octensor {
 namespace {
 
 constexpr int64_t kBlockBytes = 512 * 1024;  // packed activations per block
-constexpr int64_t kMaxBlockRows = 96;
+constexpr int64_t kMaxBlockRows = 192;
 
 }  // namespace
 
