@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from .._C import PackedLinear, PackedWeightOnly, QParams, QTensor
+from .._C import PackedLinear, QParams, QTensor
 from ..arrays import as_array
 from ..autograd import is_grad_enabled
 from ..ops.arguments import is_int

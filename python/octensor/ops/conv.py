@@ -15,7 +15,6 @@ import numpy as np
 
 from .. import _C
 from .._C import PackedConv, QParams, QTensor
-from ..arrays import as_array
 from .arguments import LAYOUTS, is_int, per_axis, rank
 from .correlation import Geometry, Sizes
 from .float32 import on_float32

@@ -11,7 +11,6 @@ import numpy as np
 
 from .. import _C
 from .._C import QParams, QTensor
-from ..arrays import as_array
 from .float32 import on_float32
 from .packing import blank, pack_linear, shapes_only
 from .spec import Context, OpSpec, Sample, apply
