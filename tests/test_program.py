@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import octensor as ot
 from octensor import _C, nn
 from octensor import quantization as tq
+from octensor.ops import packing
 from octensor.program import fuse
 from octensor.program.lower import lower
 from support import backend, backends
@@ -318,3 +321,60 @@ def test_isa_may_change_between_runs():
             with backend(name, 1):
                 results.add(np.asarray(program(ot.ones(2, 7))).tobytes())
     assert len(results) == 1
+
+
+# --- what stays -----------------------------------------------------------------------------------------------------
+
+
+def saved_and_loaded(model, x, folder):
+    path = folder / "model.oct"
+    ot.save(model, path, x)
+    return ot.load(path)
+
+
+def test_compiling_packs_each_weight_once(monkeypatch):
+    made: list[int] = []
+    plain = packing._packed
+    monkeypatch.setattr(packing, "_packed", lambda *of, make: plain(*of, make=lambda: made.append(1) or make()))
+    model = static(Residual(), 4, 3, 16, 16)
+    ot.compile(model, ot.randn(2, 3, 16, 16))
+    assert len(made) == 4
+    ot.compile(model, ot.randn(2, 3, 16, 16))  # the layers have them now
+    assert len(made) == 4
+
+
+def test_a_loaded_model_is_compiled_without_running(tmp_path, monkeypatch):
+    x = ot.randn(2, 3, 16, 16)
+    model = static(Residual(), 4, 3, 16, 16)
+    loaded = saved_and_loaded(model, x, tmp_path)
+    before = [node.meta.get("tensor") for node in loaded.graph.nodes]
+    monkeypatch.setattr(_C, "conv", None)
+    program = ot.compile(loaded, x)
+    monkeypatch.undo()
+    assert [node.meta.get("tensor") for node in loaded.graph.nodes] == before
+    assert program.batch_bound is None
+    for n in (1, 2, 5):
+        some = ot.randn(n, 3, 16, 16)
+        assert_equal(program(some), model(some))
+    for isa, threads in backends():  # whose weights come from the file again
+        with backend(isa, threads):
+            assert_equal(program(x), model(x))
+
+
+def test_a_loaded_model_that_is_bound_says_why(tmp_path):
+    x = ot.ones(2, 6)
+    loaded = saved_and_loaded(Chain(lambda x: ot.cat([x[i : i + 1] for i in range(len(x))], 0)), x, tmp_path)
+    program = ot.compile(loaded, x)
+    assert program.batch_bound is not None
+    assert_equal(program(x), loaded(x))
+
+
+def test_a_program_keeps_neither_its_model_nor_a_second_form_of_its_weights(tmp_path):
+    model = static(Residual(), 4, 3, 16, 16)
+    alive = weakref.ref(model)
+    program = ot.compile(model, ot.randn(2, 3, 16, 16))
+    held = gc.get_referents(*(part for part in vars(program).values() if not isinstance(part, _C.Program)))
+    assert not any(isinstance(part, (_C.PackedConv, _C.PackedLinear)) for part in held)
+    del model
+    gc.collect()
+    assert alive() is None

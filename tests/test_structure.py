@@ -186,7 +186,7 @@ def test_no_file_over_500_lines_without_a_reason():
 # the views of nn are names for states that workflows make.
 RANKS = [
     {"_C"},
-    {"arrays", "autograd", "inplace", "tensor", "grid", "random", "backends"},
+    {"arrays", "autograd", "inplace", "mapped", "tensor", "grid", "random", "backends"},
     {"ops"},
     {"factories", "qtensor"},
     {"nn", "optim"},

@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import weakref
 from pathlib import Path
+from typing import Any
 
 _MAPS: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
@@ -20,7 +21,7 @@ def map_file(path: str | Path) -> mmap.mmap:
 
 def release_pages() -> None:
     """Let the system have the pages of all mapped files; who reads one again gets it again, from the file."""
-    advice = getattr(mmap, "MADV_DONTNEED", None)
+    advice: Any = getattr(mmap, "MADV_DONTNEED", None)
     for mapped in list(_MAPS) if advice is not None else ():
         with contextlib.suppress(OSError, ValueError):  # what is locked in memory stays; what is closed is gone
             mapped.madvise(advice)

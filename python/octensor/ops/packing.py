@@ -1,7 +1,7 @@
 """Weights as the integer kernels read them: made here, and once for all who ask while they are being shared.
 
-A model that is compiled reads each weight several times: its layers pack it when they run, the ops of a loaded model do
-so on every call, and the program wants it too. Within `sharing` all of them get one object, and a weight is packed once.
+A model that is compiled reads each weight several times: its layers pack it when they run, the ops of a loaded model
+do so on every call, and the program wants it too. Within `sharing` all of them get one object: a weight is packed once.
 """
 
 from __future__ import annotations
@@ -68,20 +68,20 @@ def blank(shape: tuple[int, ...], qparams: QParams) -> QTensor:
 def pack_linear(weight: QTensor, bias: Any = None) -> PackedLinear:
     """Return weights (out, in) and a float bias (out,) in the form the kernels read."""
     values = _floats(bias)
-    return _packed(PackedLinear, weight, values, (), lambda: PackedLinear(weight, values))
+    return _packed(PackedLinear, weight, values, (), make=lambda: PackedLinear(weight, values))
 
 
 def pack_weight_only(weight: QTensor, bias: Any = None) -> PackedWeightOnly:
     """Return weights (out, in) that are multiplied as floats."""
     values = _floats(bias)
-    return _packed(PackedWeightOnly, weight, values, (), lambda: PackedWeightOnly(weight, values))
+    return _packed(PackedWeightOnly, weight, values, (), make=lambda: PackedWeightOnly(weight, values))
 
 
 def pack_conv(weight: QTensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> PackedConv:
     """Return weights (O, C/groups, kernel...) and a float bias (O,) in the form the kernels read."""
     values, geometry = _floats(bias), (tuple(stride), tuple(padding), (), tuple(dilation), groups, False)
     make = lambda: PackedConv(weight, values, stride, padding, dilation, groups)  # noqa: E731
-    return _packed(PackedConv, weight, values, geometry, make)
+    return _packed(PackedConv, weight, values, geometry, make=make)
 
 
 def pack_conv_transpose(
@@ -91,14 +91,14 @@ def pack_conv_transpose(
     values = _floats(bias)
     geometry = (tuple(stride), tuple(padding), tuple(output_padding), tuple(dilation), groups, True)
     make = lambda: PackedConv.transposed(weight, values, stride, padding, output_padding, dilation, groups)  # noqa: E731
-    return _packed(PackedConv, weight, values, geometry, make)
+    return _packed(PackedConv, weight, values, geometry, make=make)
 
 
 def _floats(bias: Any) -> Any:
     return None if bias is None else as_array(bias, np.float32)
 
 
-def _packed(kind: type[P], weight: QTensor, bias: Any, geometry: tuple[Any, ...], make: Callable[[], P]) -> P:
+def _packed(kind: type[P], weight: QTensor, bias: Any, geometry: tuple[Any, ...], *, make: Callable[[], P]) -> P:
     if _SHARED.known is None:
         return make()
     key = _key(kind, weight, bias, geometry)

@@ -192,15 +192,18 @@ def _compiled(model: Any, example: tuple[Any, ...], axis: int | None) -> Program
             with shapes_noted(model, example):
                 return _lowered(model, example, axis, partial(sizes_of, model), sizes_of(model, example))
         module = record(model, example)
-        return _lowered(
-            module, example, axis, lambda: generalize(module, model, example, axis, example[0].shape[axis]), {}
-        )
+
+        def follow() -> dict[Node, Any]:
+            assert axis is not None  # else nobody asks
+            return generalize(module, model, example, axis, example[0].shape[axis])
+
+        return _lowered(module, example, axis, follow, {})
 
 
 def _lowered(
     module: GraphModule, example: tuple[Any, ...], axis: int | None, follow: Callable[[], Any], fixed: dict[Node, Any]
 ) -> Program:
-    """Make the program with sizes as `follow` gives them, or, where they cannot follow the batch, as `fixed` has them."""
+    """Make the program with sizes as `follow` gives them or, where they do not follow the batch, as `fixed` has them."""
     bound = "batch_axis is None" if axis is None else _no_batch(example, axis)
     if bound is None:
         try:
