@@ -203,7 +203,7 @@ def _compiled(model: Any, example: tuple[Any, ...], axis: int | None) -> Program
 def _lowered(
     module: GraphModule, example: tuple[Any, ...], axis: int | None, follow: Callable[[], Any], fixed: dict[Node, Any]
 ) -> Program:
-    """Make the program with sizes as `follow` gives them or, where they do not follow the batch, as `fixed` has them."""
+    """Make the program with sizes as `follow` gives them; where they do not follow the batch, as `fixed` has them."""
     bound = "batch_axis is None" if axis is None else _no_batch(example, axis)
     if bound is None:
         try:
