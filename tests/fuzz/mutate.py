@@ -66,7 +66,7 @@ def header(data: bytes, rng: random.Random) -> bytes | None:
             metadata["octensor"] = json.dumps(inner)
         else:
             content = change(content, rng)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return None
     text = json.dumps(content).encode()
     return len(text).to_bytes(8, "little") + text + data[8 + length :]
