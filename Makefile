@@ -91,7 +91,16 @@ mca: .venv/test/installed
 test-baseline: .venv/test/installed
 	scripts/test-baseline.sh
 
-test-sanitize: .venv/test/ready
+build/sanitize/ready: .venv/test/ready $(SOURCES)
+	scripts/build-sanitized.sh build/sanitize
+	@touch $@
+
+# The instruction sets' kernels take most of the time of a sanitized build; loaders are fuzzed without them.
+build/sanitize-scalar/ready: .venv/test/ready $(SOURCES)
+	scripts/build-sanitized.sh build/sanitize-scalar -Ccmake.define.OCTENSOR_SCALAR_ONLY=ON
+	@touch $@
+
+test-sanitize: build/sanitize/ready
 	scripts/test-sanitize.sh
 
 # PyTorch is installed here and nowhere else: the package never needs it.
@@ -101,11 +110,9 @@ parity: .venv/parity/installed
 coverage: .venv/test/installed
 	.venv/test/bin/python scripts/coverage.py
 
-# Follows coverage where the package atheris is in the environment; findings are kept in build/fuzz.
-fuzz: .venv/test/installed
-	for kind in torch safetensors oct onnx; do \
-	  .venv/test/bin/python tests/fuzz/fuzz.py $$kind --seconds $(FUZZ_SECONDS) --keep build/fuzz || exit 1; \
-	done
+# Led by coverage, under the address sanitizer; findings are kept in build/fuzz.
+fuzz: build/sanitize-scalar/ready .venv/fuzz/ready
+	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 # Eight threads on one program, for a minute: equal bytes, no growth.
 hammer: .venv/test/installed

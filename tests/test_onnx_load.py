@@ -305,6 +305,14 @@ def test_names_of_the_file_are_never_names_of_python(tmp_path: Path) -> None:
     assert not made.exists()
 
 
+def test_inputs_whose_names_become_one_word_stay_apart() -> None:
+    model = _model([_node("Sub", ["a.b", "a_b"], ["c"]), _node("Sub", ["c", "a/b"])], None)
+    for name in ("a.b", "a_b", "a/b", "a_b_1"):
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, (1,)))
+    values = (np.array([v], np.float32) for v in (9, 3, 2, 0))
+    assert ot.onnx.load(model.SerializeToString())(*values).tolist() == [4.0]
+
+
 @pytest.mark.parametrize("names", [("a.b", "a.b.c"), ("a.b.c", "a.b"), ("a.b", "a.b.weight.weight"), ("a", "a.b.c")])
 def test_a_name_that_leads_through_another_one_ends(names: Any) -> None:
     nodes = [_node("Conv", ["x", f"{names[0]}.weight"], ["a"]), _node("Conv", ["a", f"{names[1]}.weight"])]

@@ -10,6 +10,8 @@ import numpy as np
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
+MOST_BYTES = 2000  # of an ONNX model
+PER_OPERATOR = 3
 
 
 def torch_files(folder: Path) -> list[Path]:
@@ -62,15 +64,32 @@ def oct_files(folder: Path) -> list[Path]:
 
 
 def onnx_files(folder: Path) -> list[Path]:
-    """Every operator's smallest node test that the onnx package has, up to a size, and a network."""
-    import onnx
+    """The smallest of ONNX's own node tests of every operator that is read, quantized ones all, and a network."""
+    import warnings
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case.node import collect_testcases
+
+        cases = collect_testcases(None)
     import test_onnx_load as networks
+    from octensor.onnx.importer import OPERATORS
 
-    path = folder / "cnn.onnx"
-    path.write_bytes(networks._cnn().SerializeToString())
-    tests = sorted((Path(onnx.__file__).parent / "backend/test/data/node").glob("*/model.onnx"))
-    return [path, *(p for p in tests if p.stat().st_size < 1000)][:400]
+    networks.RNG = np.random.default_rng(7)
+    kept = {"cnn": networks._cnn().SerializeToString()}
+    per_operator: dict[str, list[bytes]] = {}
+    for case in cases:
+        per_operator.setdefault(case.model.graph.node[0].op_type, []).append(case.model.SerializeToString())
+    for name, models in sorted(per_operator.items()):
+        if name in OPERATORS or name in ("Constant", "If", "Loop"):
+            smallest = sorted(set(models), key=lambda data: (len(data), data))
+            small = [data for data in smallest if len(data) < MOST_BYTES]
+            kept |= {f"{name}-{i}": data for i, data in enumerate(small[: None if "Linear" in name else PER_OPERATOR])}
+    made = []
+    for name, data in kept.items():
+        made.append(folder / f"{name}.onnx")
+        made[-1].write_bytes(data)
+    return made
 
 
 CORPORA: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Seeded mutations of files: of bytes, and of the JSON inside of safetensors headers."""
+"""Seeded mutations of files: of bytes, of the JSON inside of safetensors headers, and of what other formats hold."""
 
 from __future__ import annotations
 
@@ -6,17 +6,29 @@ import json
 import random
 from typing import Any
 
+import mutate_onnx
+import mutate_torch
+
 NUMBERS = [0, 1, -1, 2, 7, 127, 128, 255, 256, 65535, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 62, 1 << 63, -(1 << 63), 33]
 VALUES: list[Any] = [*NUMBERS, None, True, False, "", "x", "../x", [], {}, [[]], 0.5, 1e-46, 1e300, "add", "float32"]
 
 
-def mutate(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Return a file like `data`."""
+def mutate(kind: str, data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """Return a file like `data`, most often one of the same structure."""
+    changed = None
+    if rng.random() < 0.7:
+        if data[8:9] == b"{":
+            changed = header(data, rng)
+        elif kind == "onnx":
+            changed = mutate_onnx.model(data, others, rng)
+        elif data[:2] == b"PK":
+            changed = mutate_torch.archive(data, rng, lambda entry: flip(entry, others, rng))
+    return flip(data, others, rng) if changed is None else changed
+
+
+def flip(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+    """Return bytes with a few places changed, lost, doubled, or taken from other files."""
     out = bytearray(data)
-    if rng.random() < 0.6 and data[8:9] == b"{":
-        changed = header(data, rng)
-        if changed is not None:
-            return changed
     for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
         place, length = rng.randrange(len(out) + 1), rng.choice([1, 1, 2, 4, 8, 32, 200])
         match rng.randrange(7):
@@ -54,7 +66,7 @@ def header(data: bytes, rng: random.Random) -> bytes | None:
             metadata["octensor"] = json.dumps(inner)
         else:
             content = change(content, rng)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return None
     text = json.dumps(content).encode()
     return len(text).to_bytes(8, "little") + text + data[8 + length :]

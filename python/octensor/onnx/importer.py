@@ -164,12 +164,17 @@ class Importer:
     # --- values ------------------------------------------------------------------------------------------------------
     def placeholder(self, name: str) -> GraphNode:
         """Add an input."""
+        word = chosen = _identifier(name)
+        taken = {n.target for n in self.graph.nodes if n.op == "placeholder"}
+        while chosen in taken:  # "a.b" and "a_b" are one word
+            self.numbers[word] += 1
+            chosen = f"{word}_{self.numbers[word]}"
         here = self.graph.inserting_after(self.last_placeholder) if self.last_placeholder else None
         if here is None:
-            node = self.graph.placeholder(_identifier(name))
+            node = self.graph.placeholder(chosen)
         else:
             with here:
-                node = self.graph.placeholder(_identifier(name))
+                node = self.graph.placeholder(chosen)
         self.last_placeholder = node
         self.values[name] = node
         return node

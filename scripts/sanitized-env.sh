@@ -1,0 +1,10 @@
+# Sourced: `sanitized FOLDER COMMAND...` runs a command on the extension that build-sanitized.sh has put into FOLDER.
+# The sanitizers' libraries must be there before anything else is.
+sanitized() {
+  local folder=$1
+  shift
+  PYTHONPATH=$PWD/$folder/site PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:${ASAN_OPTIONS-} \
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" "$@"
+}
