@@ -62,6 +62,7 @@ __all__: list[str] = [
     "quint8",
     "recurrent",
     "recurrent_step",
+    "release_memory",
     "requantize",
     "set_conv_algorithm",
     "set_isa",
@@ -1141,6 +1142,9 @@ def recurrent_step(cell: str, gi: np.ndarray, gh: np.ndarray, state: collections
         The input's and the hidden state's parts of the gates (i, f, g, o; r, z, n), before their nonlinearity.
     state : tuple of ndarrays, shape [N, H]
         (h, c) for an LSTM, (h,) for the others."""
+
+def release_memory() -> None:
+    """Give memory that is kept for the next results, and that nobody uses now, back to the system."""
 
 def requantize(input: QTensor, qparams: QParams) -> QTensor:
     """Dequantize, then quantize with other parameters."""
