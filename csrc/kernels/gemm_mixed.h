@@ -1,4 +1,5 @@
-// GEMM where the fast product of bytes can overflow: exact for all weights and activations.
+// GEMM where the fast product of bytes can overflow: exact for all weights and activations. Small weights have a faster
+// form, kernels/gemm_plain.h; the one here takes any.
 //
 // As for a single row (kernels/gemm_row.h), a' = a - 128, x = |a'| <= 128 and m = a' < 0 ? -1 : 0 give
 //
@@ -11,19 +12,18 @@
 // (ops/mixed_groups.h) lists the groups of each block of kBlock, twins first, so that the tile has two loops without a
 // branch; weights and activations both lie in K's own order.
 //
-// Activations come interleaved in tiles of kRows rows (pack_tile): [group][row][x 4 bytes, m 4 bytes], then each row's
-// second sum as an int32. In a last tile of fewer rows the others are unused.
+// Activations come interleaved in tiles of kRows rows (pack_flipped): [group][row][x 4 bytes, m 4 bytes], then each
+// row's second sum as an int32. In a last tile of fewer rows the others are unused.
 //
 // Bound: per row, vector and group, 32 multiply-adds, twins take 1.5 multiply instructions of 3.5, other groups 2 of 4.
 // On Zen 4 two multiply and four issue per cycle: 37 multiply-adds per cycle, or 32, the most that saturating products
 // reach.
 #pragma once
 #include "kernels/args.h"
+#include "kernels/gemm_plain.h"
+#include "kernels/mixed_block.h"
 
 namespace octensor::kernels {
-
-template <class S>
-inline constexpr bool kMixed = requires { S::Operand::kBlock; };
 
 // R rows x V vectors of sums.
 template <class S, int R, int V>
@@ -73,12 +73,6 @@ struct MixedSums<S, 0, V> {
   [[gnu::always_inline]] void save(int32_t*) const {}
 };
 
-// What the rows of tiles share: one block of one panel.
-struct MixedBlock {
-  const int8_t* weights;
-  const uint16_t *order, *singles, *end;  // 8 times each group's place in the block: twins, then the others
-};
-
 // `a`: the tile's activations from the block on. `initial` holds rows of sums `stride` apart, to which the rows' sums
 // are added; sums [R][kPanel] may be the same memory.
 template <class S, int R, int V>
@@ -104,17 +98,23 @@ template <class S, int R, int V>
 }
 
 // All rows times one block of one panel, which begins at group k.
-template <class S, int V>
+template <class S, int V, bool kPlain>
 void mixed_rows(const GemmArgs& g, const MixedBlock& block, int64_t k, const int32_t* offset) {
-  constexpr int kRows = S::Mixed::kRows;
+  constexpr int kRows = S::Mixed::kRows, kBytes = (kPlain ? 1 : 2) * S::Mixed::kGroup * kRows;  // of a group
   static constexpr int32_t kNone[kRows] = {};
   const auto* a = static_cast<const uint8_t*>(g.a);
   const int64_t stride = k ? S::kPanel : 0;
-  const int64_t begin = k * 2 * S::Mixed::kGroup * kRows, end = g.groups * 2 * S::Mixed::kGroup * kRows;
+  const int64_t begin = k * kBytes, end = g.groups * kBytes;
   for (int64_t i = 0; i < g.rows; i += kRows, a += kRows * g.lda) {
     int32_t* sums = g.scratch + i * S::kPanel;
-    const int32_t *initial = k ? sums : offset, *rows = k ? kNone : reinterpret_cast<const int32_t*>(a + end);
-    const auto tile = [&]<int R>() { mixed_tile<S, R, V>(a + begin, block, initial, stride, rows, sums); };
+    const int32_t* initial = k ? sums : offset;
+    const auto tile = [&]<int R>() {
+      if constexpr (kPlain)
+        plain_tile<S, R, V>(a + begin, block, initial, stride, sums);
+      else
+        mixed_tile<S, R, V>(a + begin, block, initial, stride, k ? kNone : reinterpret_cast<const int32_t*>(a + end),
+                            sums);
+    };
     switch (g.rows - i) {
       case 1:
         tile.template operator()<1>();
@@ -146,20 +146,22 @@ void mixed_panel(const GemmArgs& g, int64_t j) {
   static_assert(F::kRows == 4);
   const int64_t panel = j / S::kPanel, blocks = (g.groups + F::kBlock - 1) / F::kBlock;
   int32_t offset[S::kPanel];
-  zero_offsets<S>(g, j, 128, offset);
+  zero_offsets<S>(g, j, g.plain ? 0 : 128, offset);
   for (int64_t k = 0; k == 0 || k < g.groups; k += F::kBlock) {  // once even for K = 0
     const int64_t groups = g.groups - k < F::kBlock ? g.groups - k : F::kBlock;
-    const int64_t twins = g.groups ? g.twins[panel * blocks + k / F::kBlock] : 0;
     const uint16_t* order = g.order + panel * g.groups + k;
+    const uint16_t* ends = g.ends + 2 * (panel * blocks + k / F::kBlock);
     const int8_t* b = g.b + (panel * g.groups + k) * S::kPanel * F::kGroup;
-    mixed_rows<S, V>(g, {b, order, order + twins, order + groups}, k, offset);
+    const MixedBlock block = groups ? MixedBlock{b, order, order + ends[0], order + ends[1], order + groups}
+                                    : MixedBlock{b, order, order, order, order};
+    g.plain ? mixed_rows<S, V, true>(g, block, k, offset) : mixed_rows<S, V, false>(g, block, k, offset);
   }
 }
 
 // rows <= kRows rows of `groups` groups of codes, `stride` apart -> one interleaved tile of
 // kRows * (groups * 8 + 4) bytes.
 template <class S>
-void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, uint8_t* out) {
+void pack_flipped(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, uint8_t* out) {
   using F = typename S::Mixed;
   constexpr int kRows = F::kRows, kCodes = S::kLanes * F::kGroup, kBytes = 2 * F::kGroup * kRows;  // of a group
   typename S::I32 negative = S::set(0);
@@ -192,6 +194,11 @@ void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups
     const int32_t sum = -(lanes[r] + lanes[r + kRows]);
     __builtin_memcpy(out + groups * kBytes + r * sizeof sum, &sum, sizeof sum);
   }
+}
+
+template <class S>
+void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, bool plain, uint8_t* out) {
+  plain ? pack_plain<S>(from, stride, rows, groups, out) : pack_flipped<S>(from, stride, rows, groups, out);
 }
 
 }  // namespace octensor::kernels
