@@ -45,9 +45,10 @@ struct GemmArgs {
   const int8_t* b;  // packed panels, first column first
   int64_t columns;  // valid columns from b's first panel on
   int64_t groups;   // k / kGroup, rounded up
-  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 8, and how many of
-  // every block are twins.
-  const uint16_t *order, *twins;
+  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 8, and of every
+  // block where its twins end and where its singles do; whether they are those of kernels/gemm_plain.h.
+  const uint16_t *order, *ends;
+  bool plain;
   // Where packed activations hold their zero point: that, and the sums of the columns' weights, readable for two whole
   // panels from any panel on. Else null.
   int32_t code_zero;

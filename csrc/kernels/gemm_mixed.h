@@ -1,4 +1,5 @@
-// GEMM where the fast product of bytes can overflow: exact for all weights and activations.
+// GEMM where the fast product of bytes can overflow: exact for all weights and activations. Small weights have a faster
+// form, kernels/gemm_plain.h; the one here takes any.
 //
 // As for a single row (kernels/gemm_row.h), a' = a - 128, x = |a'| <= 128 and m = a' < 0 ? -1 : 0 give
 //
@@ -11,8 +12,8 @@
 // (ops/mixed_groups.h) lists the groups of each block of kBlock, twins first, so that the tile has two loops without a
 // branch; weights and activations both lie in K's own order.
 //
-// Activations come interleaved in tiles of kRows rows (pack_tile): [group][row][x 4 bytes, m 4 bytes], then each row's
-// second sum as an int32. In a last tile of fewer rows the others are unused.
+// Activations come interleaved in tiles of kRows rows (pack_flipped): [group][row][x 4 bytes, m 4 bytes], then each
+// row's second sum as an int32. In a last tile of fewer rows the others are unused.
 //
 // Bound: per row, vector and group, 32 multiply-adds, twins take 1.5 multiply instructions of 3.5, other groups 2 of 4.
 // On Zen 4 two multiply and four issue per cycle: 37 multiply-adds per cycle, or 32, the most that saturating products
@@ -20,11 +21,10 @@
 #pragma once
 #include "kernels/args.h"
 #include "kernels/finish.h"
+#include "kernels/gemm_plain.h"
+#include "kernels/mixed_block.h"
 
 namespace octensor::kernels {
-
-template <class S>
-inline constexpr bool kMixed = requires { S::Operand::kBlock; };
 
 // Where a row finds the magnitudes and signs of a group: in interleaved tiles.
 template <class F>
@@ -86,14 +86,6 @@ struct MixedSums<S, 0, V> {
   [[gnu::always_inline]] void save(int32_t*) const {}
 };
 
-// What the rows of tiles share: one block of one panel.
-struct MixedBlock {
-  const int8_t* weights;
-  const uint16_t *order, *singles, *end;  // 8 times each group's place in the block: twins, then the others
-  const int8_t* next;                     // the weights of the block to come, or null
-  int64_t next_groups;
-};
-
 // R rows of sums. `a`: the tile's activations from the block on; `initial`: rows `stride` apart, to which the rows'
 // sums are added.
 template <class S, int R, int V>
@@ -121,11 +113,16 @@ template <class S, int R, int V>
 }
 
 // R rows times one block of one panel: codes, or the sums [R][kPanel], which may be the same memory as `initial`.
-template <class S, int R, int V>
+template <class S, int R, int V, bool kPlain>
 [[gnu::always_inline]] inline void mixed_tile(const uint8_t* a, const MixedBlock& block, const int32_t* initial,
                                               int64_t stride, const int32_t* row_sums, int32_t* sums,
                                               const Finish<S, V>* finish, uint8_t* out) {
-  const auto tile = mixed_sums<S, R, V>(a, block, initial, stride, row_sums);
+  const auto tile = [&]() [[gnu::always_inline]] {
+    if constexpr (kPlain)
+      return plain_sums<S, R, V>(a, block, initial, stride);
+    else
+      return mixed_sums<S, R, V>(a, block, initial, stride, row_sums);
+  }();
   if (finish)
     finish_rows<S, R, V>(tile, *finish, out);
   else
@@ -133,24 +130,24 @@ template <class S, int R, int V>
 }
 
 // The last rows, fewer than a tile.
-template <class S, int V, int R>
+template <class S, int V, bool kPlain, int R>
 [[gnu::noinline]] void mixed_rest(int64_t rows, const uint8_t* a, const MixedBlock& block, const int32_t* initial,
                                   int64_t stride, const int32_t* row_sums, int32_t* sums, const Finish<S, V>* finish,
                                   uint8_t* out) {
   if constexpr (R > 1)
-    if (rows < R) return mixed_rest<S, V, R - 1>(rows, a, block, initial, stride, row_sums, sums, finish, out);
-  mixed_tile<S, R, V>(a, block, initial, stride, row_sums, sums, finish, out);
+    if (rows < R) return mixed_rest<S, V, kPlain, R - 1>(rows, a, block, initial, stride, row_sums, sums, finish, out);
+  mixed_tile<S, R, V, kPlain>(a, block, initial, stride, row_sums, sums, finish, out);
 }
 
 // All rows times one block of one panel, which begins at group k and column j.
-template <class S, int V>
+template <class S, int V, bool kPlain>
 void mixed_rows(const GemmArgs& g, const MixedBlock& block_, int64_t k, int64_t j, const int32_t* offset,
                 const Finish<S, V>* finish) {
-  constexpr int kRows = S::Mixed::kRows;
+  constexpr int kRows = S::Mixed::kRows, kBytes = (kPlain ? 1 : 2) * S::Mixed::kGroup * kRows;  // of a group
   static constexpr int32_t kNone[kRows] = {};
   const MixedBlock block = block_;
-  const int64_t stride = k ? S::kPanel : 0, to_rows = (g.groups - k) * 2 * S::Mixed::kGroup * kRows;
-  const auto* a = static_cast<const uint8_t*>(g.a) + k * 2 * S::Mixed::kGroup * kRows;
+  const int64_t stride = k ? S::kPanel : 0, to_rows = (g.groups - k) * kBytes;
+  const auto* a = static_cast<const uint8_t*>(g.a) + k * kBytes;
   const int64_t lda = g.lda * kRows, rows = g.rows, ldc = g.ldc * kRows;
   int32_t* sums = g.scratch;
   uint8_t* out = finish ? g.codes + j : nullptr;
@@ -164,9 +161,9 @@ void mixed_rows(const GemmArgs& g, const MixedBlock& block_, int64_t k, int64_t 
       __builtin_prefetch(block.next + 64 * line);
     const int32_t *initial = k ? sums : offset, *row_sums = k ? kNone : reinterpret_cast<const int32_t*>(a + to_rows);
     if (i + kRows <= rows)
-      mixed_tile<S, kRows, V>(a, block, initial, stride, row_sums, sums, finish, out);
+      mixed_tile<S, kRows, V, kPlain>(a, block, initial, stride, row_sums, sums, finish, out);
     else
-      mixed_rest<S, V, kRows - 1>(rows - i, a, block, initial, stride, row_sums, sums, finish, out);
+      mixed_rest<S, V, kPlain, kRows - 1>(rows - i, a, block, initial, stride, row_sums, sums, finish, out);
   }
 }
 
@@ -190,28 +187,30 @@ void mixed_panel(const GemmArgs& g, int64_t j, const int8_t* next, const Finish<
   const int64_t panel = j / S::kPanel, blocks = (g.groups + F::kBlock - 1) / F::kBlock;
   const auto groups_at = [&](int64_t k) { return g.groups - k < F::kBlock ? g.groups - k : F::kBlock; };
   int32_t offset[S::kPanel];
-  first_sums<S>(g, j, 128, finish, offset);
+  first_sums<S>(g, j, g.plain ? 0 : 128, finish, offset);
   for (int64_t k = 0; k == 0 || k < g.groups; k += F::kBlock) {  // once even for K = 0
     const int64_t groups = groups_at(k), end = k + groups;
-    const int64_t twins = g.groups ? g.twins[panel * blocks + k / F::kBlock] : 0;
     const uint16_t* order = g.order + panel * g.groups + k;
+    const uint16_t* ends = g.ends + 2 * (panel * blocks + k / F::kBlock);
     const int8_t* b = g.b + (panel * g.groups + k) * S::kPanel * F::kGroup;
     const bool last = end == g.groups;
-    mixed_rows<S, V>(g,
-                     {.weights = b,
-                      .order = order,
-                      .singles = order + twins,
-                      .end = order + groups,
-                      .next = last ? next : b + groups * S::kPanel * F::kGroup,
-                      .next_groups = last ? groups_at(0) : groups_at(end)},
-                     k, j, offset, last ? finish : nullptr);
+    const MixedBlock block{.weights = b,
+                           .order = order,
+                           .singles = order + (groups ? ends[0] : 0),
+                           .splits = order + (groups ? ends[1] : 0),
+                           .end = order + groups,
+                           .next = last ? next : b + groups * S::kPanel * F::kGroup,
+                           .next_groups = last ? groups_at(0) : groups_at(end)};
+    const Finish<S, V>* codes = last ? finish : nullptr;
+    g.plain ? mixed_rows<S, V, true>(g, block, k, j, offset, codes)
+            : mixed_rows<S, V, false>(g, block, k, j, offset, codes);
   }
 }
 
 // rows <= kRows rows of `groups` groups of codes, `stride` apart -> one interleaved tile of
 // kRows * (groups * 8 + 4) bytes.
 template <class S>
-void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, uint8_t* out) {
+void pack_flipped(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, uint8_t* out) {
   using F = typename S::Mixed;
   constexpr int kRows = F::kRows, kBytes = 2 * F::kGroup * kRows;  // of a group
   typename S::I32 negative = S::set(0);
@@ -247,6 +246,11 @@ void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups
     const int32_t sum = -(lanes[r] + lanes[r + kRows]);
     __builtin_memcpy(out + groups * kBytes + r * sizeof sum, &sum, sizeof sum);
   }
+}
+
+template <class S>
+void pack_tile(const uint8_t* from, int64_t stride, int64_t rows, int64_t groups, bool plain, uint8_t* out) {
+  plain ? pack_plain<S>(from, stride, rows, groups, out) : pack_flipped<S>(from, stride, rows, groups, out);
 }
 
 }  // namespace octensor::kernels

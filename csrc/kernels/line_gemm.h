@@ -151,7 +151,7 @@ void line_panel(const LineArgs& l, int64_t j, int64_t columns) {
   alignas(64) int32_t start[S::kPanel];
   first_sums<S>(g, j, kMixed<S> ? 128 : 0, true, start);
   int64_t twins = 0;
-  if constexpr (kMixed<S>) twins = g.twins[panel];
+  if constexpr (kMixed<S>) twins = g.ends[2 * panel];
   const LineCodes<S, V> codes(g, j, columns);
   uint8_t* out = g.codes + j;
   for (int64_t i = 0; i < outputs; i += kRows, out += kRows * codes.ldc)

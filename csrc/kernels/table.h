@@ -44,8 +44,8 @@ struct KernelTable {
   GemmTile tile;
   void (*gemm)(const GemmArgs&);
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
-  // Interleaves rows for a mixed tile (kernels/gemm_mixed.h); null where the tile is not mixed.
-  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, uint8_t* out);
+  // Interleaves rows for a mixed tile (kernels/gemm_mixed.h, gemm_plain.h); null where the tile is not mixed.
+  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool plain, uint8_t* out);
   // Prepares a single row's codes for a mixed GEMM (kernels/gemm_row.h); null where the tile is not mixed.
   void (*pack_row)(const uint8_t* codes, int64_t groups, uint8_t* out);
   void (*pack_runs)(const RunArgs&);

@@ -92,8 +92,9 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   // Bytes whose signedness fits need no packing, unless rows would share too few cache sets or end within a group.
   const bool in_place = from.codes && m.groups == 1 && bytes && packer.is_signed == tile.signed_bytes &&
                         m.k % tile.group == 0 && (from.stride % 1024 || mixed || rows == 1);
-  // A row's activations and its sum; 21 lines more per tile keep long tiles off each other's cache sets.
-  const int64_t mixed_row = k_groups * 8 + 4 + (k_groups >= 64 ? 332 : 0);
+  // A row's activations, and its sum where they are not plain; 21 lines more per tile keep long tiles off each other's
+  // cache sets.
+  const int64_t mixed_row = k_groups * (panels->plain && rows > 1 ? 4 : 8) + 4 + (k_groups >= 64 ? 332 : 0);
   const Blocking cut = choose_blocking(tile, m, rows, mixed ? mixed_row : row_bytes);
 
   struct Rows;  // of a task
@@ -124,7 +125,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       if (mixed && n == 1)  // has a kernel of its own
         table.pack_row(a, k_groups, tiles);
       else if (mixed)
-        table.pack_tile(a, stride, some, k_groups, tiles + i * mixed_row);
+        table.pack_tile(a, stride, some, k_groups, panels->plain, tiles + i * mixed_row);
     }
     GemmArgs args{.a = mixed      ? tiles
                        : in_place ? from.codes + r * from.stride
@@ -136,7 +137,8 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
                   .columns = std::min(cut.panels * tile.panel, m.columns - j),
                   .groups = k_groups,
                   .order = mixed ? panels->order.data() + panel * k_groups : nullptr,
-                  .twins = mixed ? panels->twins.data() + panel * blocks : nullptr,
+                  .ends = mixed ? panels->ends.data() + 2 * panel * blocks : nullptr,
+                  .plain = panels->plain,
                   .code_zero = packer.packed_zero,
                   .weight_sums = bytes ? m.weight_sums.data() + first : nullptr,
                   .row_sums = m.asymmetric ? row_sums : nullptr,

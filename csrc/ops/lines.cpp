@@ -76,12 +76,12 @@ std::shared_ptr<const LineWeights> pack(const PackedConv& w, const KernelTable& 
           natural.values.get()[(c / t.panel * l->groups + q) * step + c % t.panel * t.group + i] =
               static_cast<uint8_t>(codes[c * m.k + k]);
   if (t.mixed_block) {
-    order_groups(t, panels, l->groups, natural);
+    order_groups(t, panels, l->groups, false, natural);
   } else {
     natural.order.resize(panels * l->groups);
     for (int64_t i = 0; i < panels * l->groups; ++i) natural.order[i] = static_cast<uint16_t>(8 * (i % l->groups));
   }
-  l->panels = {allocate(natural.group_bytes), natural.group_bytes, {}, natural.twins};
+  l->panels = {.values = allocate(natural.group_bytes), .group_bytes = natural.group_bytes, .ends = natural.ends};
   for (int64_t i = 0; i < panels * l->groups; ++i) {
     const int64_t q = natural.order[i] / 8, in_lines = l->rows * l->whole;
     std::memcpy(l->panels.values.get() + i * step, natural.values.get() + (i / l->groups * l->groups + q) * step, step);
@@ -239,7 +239,8 @@ struct Run {
                                 .columns = channels,
                                 .groups = l.groups,
                                 .order = nullptr,
-                                .twins = l.panels.twins.data(),
+                                .ends = l.panels.ends.data(),
+                                .plain = false,
                                 .code_zero = packer.packed_zero,
                                 .weight_sums = value == 1 ? w.matrix().weight_sums.data() : nullptr,
                                 .row_sums = nullptr,

@@ -53,8 +53,10 @@ struct WeightMatrix {
 struct PackedPanels {
   StoragePtr values;
   int64_t group_bytes;
-  // Of the mixed GEMM: per group of the matrix and panel, the order of its groups of K and its blocks' safe ones.
-  std::vector<uint16_t> order, twins;
+  // Of the mixed GEMM: per group of the matrix and panel, the order of its groups of K, and of its blocks where their
+  // twins end and where their singles do; whether these are plain ones (ops/mixed_groups.h).
+  std::vector<uint16_t> order, ends;
+  bool plain = false;
 };
 
 // Largest |code - zero point| that parameters allow.

@@ -165,6 +165,13 @@ struct Avx2 {
       asm("vpxor %2, %1, %0" : "=x"(b) : "x"(bits), "m"(*reinterpret_cast<const __m256i_u*>(p)));
       return b;
     }
+    static Words::Wide pairs(Wide a, const int8_t* p) {
+      Wide products;
+      asm("vpmaddubsw %2, %1, %0" : "=x"(products) : "x"(a), "m"(*reinterpret_cast<const __m256i_u*>(p)));
+      return products;
+    }
+    static Wide low_bits(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(0x7F)); }
+    static Wide top_bits(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(-128)); }
     // Four bytes of x, four of y, the next four of x ...
     static void store_in_turns(uint8_t* p, Wide x, Wide y) {
       const Wide low = _mm256_unpacklo_epi32(x, y), high = _mm256_unpackhi_epi32(x, y);
