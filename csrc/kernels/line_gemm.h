@@ -8,10 +8,13 @@
 // Mixed operands (kernels/gemm_mixed.h) lie as magnitudes and, `signs` bytes on, signs; pack_line makes both. Weights
 // lie in the order in which a panel multiplies its groups: twins, then the others.
 //
+// Codes come from the tile's registers, so Requantize::within must be proved (kernels/finish.h).
+//
 // Outputs are computed by whole tiles: up to kRows - 1 beyond the last are read, of which nothing is written.
 //
 // Bound: the tile's (kernels/tile.h, gemm_mixed.h), and 9 cycles of four operations per 32 codes.
 #pragma once
+#include "kernels/finish.h"
 #include "kernels/gemm.h"
 
 namespace octensor {
@@ -56,54 +59,10 @@ constexpr int line_rows() {
     return S::kRows;
 }
 
-// Finished sums of one panel -> codes; V vectors of columns. Sums begin at the bias.
-template <class S, int V>
-struct LineCodes {
-  using Codes = typename S::Codes;
-  static_assert(Codes::kCount == 2 * S::kPanel);
-  typename S::F32 m0, m1, hi;
-  Narrow<S> narrow;
-  int64_t columns, ldc;
-
-  [[gnu::always_inline]] LineCodes(const GemmArgs& g, int64_t j, int64_t columns_)
-      : m0(S::fload(g.requantize.multiplier + j)),
-        m1(S::fload(g.requantize.multiplier + j + (V - 1) * S::kLanes)),
-        hi(S::fset(g.requantize.hi)),
-        narrow(g.requantize.lo, g.requantize.hi, g.requantize.zero_point),
-        columns(columns_),
-        ldc(g.ldc) {}
-  // Below int32 `fixed` gives its end, which narrowing saturates.
-  [[gnu::always_inline]] typename S::I32 code(typename S::I32 sum, typename S::F32 multiplier) const {
-    return S::fixed(S::fmin(S::fmul(S::to_float(sum), multiplier), hi));
-  }
-  [[gnu::always_inline]] typename Codes::Vec two(typename S::I32 x0, typename S::I32 x1, typename S::I32 y0,
-                                                 typename S::I32 y1) const {
-    return narrow.codes(code(x0, m0), code(x1, m1), code(y0, m0), code(y1, m1));
-  }
-  // R rows of a whole panel, from the registers of a tile.
-  template <int R, class Tile>
-  [[gnu::always_inline]] void store(const Tile& t, uint8_t* out) const {
-    if constexpr (R > 0) {
-      Codes::store_halves(out, out + ldc, two(t.c0, t.c1, t.below.c0, t.below.c1));
-      store<R - 2>(t.below.below, out + 2 * ldc);
-    }
-  }
-  // Some rows of a panel, perhaps a narrower one.
-  [[gnu::noinline]] void store_some(const int32_t* sums, int64_t rows, uint8_t* out) const {
-    constexpr int kSecond = (V - 1) * S::kLanes;
-    for (int64_t i = 0; i < rows; ++i, sums += S::kPanel, out += ldc) {
-      const typename S::I32 x0 = S::load(sums), x1 = S::load(sums + kSecond);
-      uint8_t part[Codes::kCount];
-      Codes::store(part, two(x0, x1, x0, x1));
-      copy_codes(out, part, columns);
-    }
-  }
-};
-
 // One tile's codes. Sums begin at `start`; `first` is its first output.
 template <class S, int V>
 [[gnu::always_inline]] inline void line_tile(const LineArgs& l, int64_t first, const int64_t* offsets, int64_t twins,
-                                             const int8_t* b, const int32_t* start, const LineCodes<S, V>& codes,
+                                             const int8_t* b, const int32_t* start, const Finish<S, V>& codes,
                                              uint8_t* out) {
   using F = typename S::Operand;
   constexpr int kRows = line_rows<S>();
@@ -114,15 +73,19 @@ template <class S, int V>
   const int64_t* const end = offsets + groups;
   const auto finish = [&](const auto& tile) [[gnu::always_inline]] {
     const int64_t rows = l.gemm.rows - first;
-    if constexpr (V == 2 && !kBlocks<F>)
-      if (rows >= kRows && codes.columns == S::kPanel) [[likely]]
-        return codes.template store<kRows>(tile, out);
+    if constexpr (!kBlocks<F>)
+      if (rows >= kRows) [[likely]]
+        return finish_rows<S, kRows, V>(tile, codes, out);
     int32_t sums[kRows * S::kPanel];
     if constexpr (kMixed<S>)
       tile.save(sums);
     else
       tile.save(sums, S::kPanel);
-    codes.store_some(sums, rows < kRows ? rows : kRows, out);
+    for (int64_t i = 0; i < (rows < kRows ? rows : kRows); ++i) {
+      const typename S::I32 x0 = S::load(sums + i * S::kPanel),
+                            x1 = S::load(sums + i * S::kPanel + (V - 1) * S::kLanes);
+      codes.rows(out + i * codes.ldc, false, x0, x1, x0, x1);
+    }
   };
   if constexpr (kMixed<S>) {
     const int64_t signs = l.signs;
@@ -152,7 +115,7 @@ void line_panel(const LineArgs& l, int64_t j, int64_t columns) {
   first_sums<S>(g, j, kMixed<S> ? 128 : 0, true, start);
   int64_t twins = 0;
   if constexpr (kMixed<S>) twins = g.ends[2 * panel];
-  const LineCodes<S, V> codes(g, j, columns);
+  const Finish<S, V> codes(g, j, columns);
   uint8_t* out = g.codes + j;
   for (int64_t i = 0; i < outputs; i += kRows, out += kRows * codes.ldc)
     line_tile<S, V>(l, i, offsets, twins, b, start, codes, out);

@@ -49,7 +49,7 @@ void ordinary(const Geometry& g, const KernelTable& table, const QParams& input,
   const WeightMatrix& m = g.w.matrix();
   if (m.groups == g.channels && m.columns == 1 && m.groups > 1 && m.k > 0)
     depthwise(g, table, r.epilogue, r.qparams, r.relu, r.out);
-  else if (lines_pay(g, table))
+  else if (r.epilogue->within && lines_pay(g, table))
     convolve_lines(g, table, *r.epilogue, r.qparams, r.relu, r.out);
   else if (grouped_pays(g.w, table))
     grouped(g, table, *r.epilogue, r.qparams, r.relu, r.out);
