@@ -167,7 +167,9 @@ def _make_add(importer: Importer, node: Node, arguments: list[Any], keywords: di
 
 
 def _make_sum(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
-    """Make a sum of two what an Add is."""
+    """Make a sum of two what an Add is, and a sum of one nothing."""
+    if len(arguments) == 1 and isinstance(arguments[0], GraphNode):
+        return arguments[0]
     if len(arguments) != 2 or not all(importer.known_of(name).dtype == "float32" for name in node.inputs):
         return None
     terms = tuple(importer.argument(a, name) for a, name in zip(arguments, node.inputs, strict=True))

@@ -7,8 +7,8 @@ written in units in which every order of operations is exact::
 
     sx → 2^a,    sy → 2^b,    sw → m * 2^(b - a)        a, b: of the powers of two next to sx and sy
 
-Means of codes, whose input and output have one scale, are written with the power of two next to it: sums are exact
-then, and one in the middle between two codes stays there.
+Means of codes, whose input and output share a scale, are written with the power of two next to it: sums are exact then,
+and one in the middle between two codes stays there.
 
 Codes do not change: scales enter them through m alone. Reals between QuantizeLinear and DequantizeLinear are counted in
 the unit of the operator that stands there. Where a reader has another unit, its DequantizeLinear has another scale than

@@ -95,12 +95,18 @@ def max_pool(site: Site, x: Value, *, kernel: Any, stride: Any, padding: Any, di
     return site.result(y)
 
 
-def mean(site: Site, x: Value, operator: str, *inputs: str, **attributes: Any) -> Value:
+def mean(site: Site, x: Value, operator: str, **attributes: Any) -> Value:
     """Write a mean; of codes in a unit in which sums are exact (`scales`)."""
     q, meta = x.qparams, site.meta
-    if q is not None and q == meta.qparams and site.draft.exact:
-        x, meta = x.with_qparams(scales.unit(q)), meta._replace(qparams=scales.unit(q))
-    return Value(site.result(site.add(operator, site.real(x), *inputs, **attributes), meta).name, site.meta)
+    if q is None or q != meta.qparams or q.is_per_channel or not site.draft.exact:
+        return site.result(site.add(operator, site.real(x), **attributes))
+    unit = scales.unit(q)
+    y = site.add(operator, site.real(x.with_qparams(unit)), **attributes)
+    if operator == "AveragePool" and q.zero_point % 2:
+        # ONNX Runtime's kernel adds the zero point before it rounds: the even one of two codes is another then. A Sum
+        # of one keeps it from being used.
+        y = site.add("Sum", y)
+    return Value(site.result(y, meta._replace(qparams=unit)).name, meta)
 
 
 def avg_pool(
