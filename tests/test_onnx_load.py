@@ -371,3 +371,39 @@ def test_damaged_models_give_errors_of_the_loader() -> None:
             ot.onnx.load(bytes(changed))
         except ValueError as error:
             assert str(error).startswith("onnx.load"), error  # noqa: PT017
+
+
+_SIDE = 1 << 14
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        ([_node("ConstantOfShape", ["s"], ["a"]), _node("Relu", ["a"], ["y"])], {"s": np.array([1 << 28])}),
+        ([_node("Add", ["p", "q"], ["y"])], {"p": np.ones((_SIDE, 1), "f"), "q": np.ones((1, _SIDE), "f")}),
+        ([_node("MatMul", ["p", "q"], ["y"])], {"p": np.ones((_SIDE, 1), "f"), "q": np.ones((1, _SIDE), "f")}),
+        ([_node("Gather", ["p", "i"], ["y"], axis=1)], {"p": np.ones((_SIDE, 1), "f"), "i": np.zeros(_SIDE, np.int64)}),
+        (
+            [_node("Expand", ["p", "s"], ["a"]), _node("Relu", ["a"], ["y"])],
+            {"p": np.ones(1, "f"), "s": np.array([1 << 28])},
+        ),
+        ([_node("Tile", ["p", "s"], ["y"])], {"p": np.ones(1, "f"), "s": np.array([1 << 28])}),
+        ([_node("ConstantOfShape", ["s"], ["a"]), _node("Gemm", ["x", "a"], ["y"])], {"s": np.array([_SIDE, _SIDE])}),
+    ],
+    ids=lambda value: value[-1].op_type if isinstance(value, list) else "",
+)
+def test_a_few_bytes_do_not_take_memory_while_loading(nodes: Any, constants: Any) -> None:
+    tracemalloc.start()
+    ot.onnx.load(_model(nodes, **constants).SerializeToString())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 << 20
+
+
+def test_what_is_too_large_to_compute_while_loading_is_computed_later() -> None:
+    nodes = [_node("Add", ["p", "q"], ["a"]), _node("ReduceMean", ["a"], ["y"], keepdims=0)]
+    side = 3000
+    p, q = np.arange(side, dtype="f")[:, None], np.ones((1, side), "f")
+    loaded = ot.onnx.load(_model(nodes, None, p=p, q=q).SerializeToString())
+    assert [n.op for n in loaded.graph.nodes].count("call_function") == 2
+    np.testing.assert_allclose(np.asarray(loaded()), side / 2 + 0.5, rtol=1e-5)

@@ -36,9 +36,11 @@ from ..ops import activation, elementwise, matmul
 from ..tensor import Tensor
 from . import operators  # noqa: F401  (fills the table)
 from .dynamic_layers import dynamic_layers
+from .folding import Budget
 from .makers import MAKERS, item
 from .model import GraphRecord, Node
 from .operators.quantized import as_qtensor
+from .operators.values import array
 from .registry import OPERATORS, Operator
 from .types import Known, infer
 
@@ -83,6 +85,7 @@ class Importer:
         self.opset = opset
         self.fixed = constants
         self.outer = outer
+        self.budget: Budget = outer.budget if outer else Budget(0)
         self.graph = Graph()
         self.root: dict[str, Any] = {}
         self.beginnings: set[str] = set()  # of the paths in `root`
@@ -100,6 +103,8 @@ class Importer:
     def run(self, record: GraphRecord) -> GraphModule:
         """Return the module of a graph."""
         self.check_operators(record)
+        if self.outer is None:
+            self.budget = Budget(sum(array(value).nbytes for value in record.initializers.values()))
         for value in record.inputs:
             if value.name in self.fixed:
                 self.values[value.name] = np.asarray(self.fixed[value.name])
@@ -243,15 +248,17 @@ class Importer:
             return
         operator = OPERATORS[node.operator]
         arguments, keywords = self.bind(operator, node)
-        if not any(isinstance(a, GraphNode) for a in (*arguments, *keywords.values())):
-            result = _as_constants(operator.function(*arguments, **keywords))
+        constant = not any(isinstance(a, GraphNode) for a in (*arguments, *keywords.values()))
+        folded = self.budget.compute(node.operator, operator.function, arguments, keywords) if constant else None
+        if folded is not None:
+            result = _as_constants(folded)
             if node.operator == "DequantizeLinear" and not keywords.get("block_size"):
                 codes, scale, zero_point = (*arguments, None)[:3]
                 quantized = as_qtensor("DequantizeLinear", codes, scale, zero_point, keywords.get("axis", 1))
                 self.grids[id(result)] = quantized.qparams
             self.finish(node, result)
             return
-        maker = MAKERS.get(node.operator)
+        maker = MAKERS.get(node.operator) if not constant and self.budget.copies(arguments) else None
         result = maker(self, node, arguments, keywords) if maker else None
         if result is None:
             result = self.call(operator, node, arguments, keywords)

@@ -228,7 +228,7 @@ def tile(data: Any, repeats: Any) -> Any:
 def constant_of_shape(shape_: Any, *, value: Any = None) -> Any:
     """Return a tensor of one value."""
     fill = np.zeros(1, np.float32) if value is None else value
-    made = np.full(check_size("ConstantOfShape", ints(shape_)), fill.reshape(-1)[0], fill.dtype)
+    made = np.broadcast_to(fill.reshape(-1)[0], check_size("ConstantOfShape", ints(shape_), costs_nothing=True))
     return Tensor(made) if made.dtype == np.float32 else made
 
 

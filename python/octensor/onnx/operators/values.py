@@ -7,7 +7,9 @@ octensor's tensors do not have.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,21 @@ from ..._C import QTensor
 from ...tensor import Tensor
 
 MOST_VALUES = 1 << 30  # of one result that a few numbers of a file could ask for
+_most: ContextVar[int] = ContextVar("most values of a result", default=MOST_VALUES)
+
+
+class TooLarge(ValueError):
+    """A result would have more values than it may."""
+
+
+@contextmanager
+def at_most(values: int) -> Iterator[None]:
+    """Let results that a few numbers ask for have fewer values, within."""
+    token = _most.set(min(values, MOST_VALUES))
+    try:
+        yield
+    finally:
+        _most.reset(token)
 
 
 def array(value: Any) -> np.ndarray:
@@ -36,17 +53,19 @@ def is_float(*values: Any) -> bool:
     )
 
 
-def check_size(name: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a shape that a result may have.
+def check_size(name: str, shape: Sequence[int], costs_nothing: bool = False) -> tuple[int, ...]:
+    """Return a shape that a result may have; `costs_nothing`: all its values are one in memory.
 
     Raises
     ------
     ValueError
-        If it has negative sizes, or more values than memory is for.
+        If it has negative sizes, or more values than memory is for; `TooLarge` for more than `at_most` allows.
     """
     sizes = tuple(int(n) for n in shape)
     if any(n < 0 for n in sizes) or math.prod(sizes) > MOST_VALUES:
         raise ValueError(f"{name}: expected a result of at most {MOST_VALUES} values, got shape {sizes}")
+    if not costs_nothing and math.prod(sizes) > _most.get():
+        raise TooLarge(f"{name}: expected a result of at most {_most.get()} values here, got shape {sizes}")
     return sizes
 
 
