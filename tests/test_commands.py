@@ -175,3 +175,32 @@ def test_the_parser_knows_its_options(files: Path, capsys: Any) -> None:
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "--observer" in text
     assert "percentile" in text
+
+
+def test_a_model_of_token_ids_says_where_it_runs(tmp_path: Path, capsys: Any) -> None:
+    """Its ids go through operators of ONNX, which files do not hold: an error with what to do, not a trace."""
+    table = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+    weight = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Unsqueeze", ["ids", "axes"], ["up"]),
+        helper.make_node("Cast", ["up"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "weight"], ["product"]),
+        helper.make_node("Mul", ["product", "real"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(a, n) for n, a in {"table": table, "weight": weight, "axes": np.array([2])}.items()],
+    )
+    path = tmp_path / "ids.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    np.savez(tmp_path / "ids.npz", ids=np.arange(20).reshape(4, 5) % 9)
+    out = tmp_path / "out.oct"
+    assert cli.main(["quantize", str(path), "--data", str(tmp_path / "ids.npz"), "--out", str(out), "--dynamic"]) == 2
+    said = capsys.readouterr().err
+    assert "octensor.quantization.quantize_dynamic(octensor.onnx.load(" in said
+    assert said.count("\n") == 1
+    assert not out.exists()

@@ -11,6 +11,7 @@ import octensor as ot
 import octensor.quantization as tq
 from octensor.quantization import quantize_fx
 
+from ..graph.errors import TraceError
 from ..graph.graph_module import GraphModule
 from . import CommandError, compare, console, models, samples
 
@@ -56,7 +57,14 @@ def main(options: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantized = _dynamic(model) if options.dynamic else _static(model, data, options)
-    ot.save(quantized, options.out, data.example)
+    try:
+        ot.save(quantized, options.out, data.example)
+    except TraceError:
+        raise CommandError(
+            f"{options.model}: integers that follow from its inputs (token ids, positions) go through ONNX's own "
+            "operators, which .oct files do not hold. In Python it runs quantized: "
+            f"octensor.quantization.quantize_dynamic(octensor.onnx.load({str(options.model)!r}))"
+        ) from None
     loaded = models.read(options.out)
     reference, other = models.Runner(model, data.example), models.Runner(loaded, data.example)
     found = compare.measure(reference, other, console.progress("compare", data))
