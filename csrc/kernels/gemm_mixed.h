@@ -117,16 +117,16 @@ template <class S, int R, int V, bool kPlain>
 [[gnu::always_inline]] inline void mixed_tile(const uint8_t* a, const MixedBlock& block, const int32_t* initial,
                                               int64_t stride, const int32_t* row_sums, int32_t* sums,
                                               const Finish<S, V>* finish, uint8_t* out) {
-  const auto tile = [&]() [[gnu::always_inline]] {
-    if constexpr (kPlain)
-      return plain_sums<S, R, V>(a, block, initial, stride);
+  const auto leave = [&](const auto& tile) [[gnu::always_inline]] {
+    if (finish)
+      finish_rows<S, R, V>(tile, *finish, out);
     else
-      return mixed_sums<S, R, V>(a, block, initial, stride, row_sums);
-  }();
-  if (finish)
-    finish_rows<S, R, V>(tile, *finish, out);
+      tile.save(sums);
+  };
+  if constexpr (kPlain)
+    leave(plain_sums<S, R, V>(a, block, initial, stride));
   else
-    tile.save(sums);
+    leave(mixed_sums<S, R, V>(a, block, initial, stride, row_sums));
 }
 
 // The last rows, fewer than a tile.
