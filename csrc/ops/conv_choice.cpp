@@ -18,6 +18,7 @@ std::atomic<int> preferred{kAuto};
 constexpr double kDirectOutput = 1000;  // a direct convolution's patch, per output position
 constexpr int64_t kCached = 4 << 20;    // weights up to this size wait in a cache ...
 constexpr double kFetched = 6;          // ... each byte beyond costs its way from memory
+constexpr double kKept = 2;             // what a byte less in memory, for as long as the model lives, is worth
 constexpr int64_t kFullTiles = 4;       // fewer rows leave the register tile's multipliers idle
 
 struct Transform {
@@ -26,23 +27,24 @@ struct Transform {
 };
 constexpr Transform kTile2{2, 16, 70, 132}, kTile4{4, 36, 205, 440};
 
-double fetched(double bytes) { return kFetched * std::max(0.0, bytes - double{kCached}); }
+double weights_cost(double bytes) { return kKept * bytes + kFetched * std::max(0.0, bytes - double{kCached}); }
 
 double winograd_cost(const ConvWork& w, const KernelTable& table, const Transform& t, int parts) {
   const int64_t tiles = w.images * (round_up(w.height, t.out) / t.out) * (round_up(w.width, t.out) / t.out);
   const double in = double(round_up(w.in, table.winograd4.vector)), out = double(round_up(w.out, table.tile.lanes));
   const double products = double(t.products) * double(w.in) * out;
   return double(std::max(tiles, kFullTiles)) * products + double(tiles) * (t.input * in + t.output * parts * out) +
-         fetched(2 * products);
+         weights_cost(2 * products);
 }
 
-// A multiply instruction takes `per_multiply` multiply-adds per lane where Winograd's takes `winograd4.group`.
+// A multiply instruction takes `per_multiply` multiply-adds per lane where Winograd's takes `winograd4.group`; of the
+// mixed GEMM (kernels/mixed_tile.h) most groups are twins.
 double direct_cost(const ConvWork& w, const KernelTable& table) {
-  const int per_multiply = table.tile.mixed_block ? table.tile.group / 2 : table.tile.group;
+  const double per_multiply = table.tile.mixed_block ? table.tile.group / 1.65 : table.tile.group;
   const double products = 9 * double(w.in) * double(w.out);
   return double(w.images) * double(w.height * w.width) *
              (1.1 * products * table.winograd4.group / per_multiply + kDirectOutput) +
-         fetched(products);
+         weights_cost(products);
 }
 
 }  // namespace
