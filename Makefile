@@ -17,6 +17,7 @@
 #   make parity         compare with PyTorch, in an environment of its own   (PYTEST_ARGS="-k lstm")
 #   make coverage       write docs/coverage.md anew from the tests' marks
 #   make fuzz           a minute of hostile files for each loader             (FUZZ_SECONDS=3600)
+#   make hammer         eight threads run one program for a minute: equal bytes, no growth of memory
 #   make bench          octensor bench, beside other runtimes    (BENCH_ARGS="conv --threads 1,2 --json out.json")
 #   make performance    measure everything, write the tables of docs/performance.md anew
 #   make bench-tiles    the innermost loops alone, under Google Benchmark  (BENCH_ARGS="--benchmark_filter=avx2")

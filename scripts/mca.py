@@ -29,7 +29,7 @@ CORES = {  # instruction set: (core of the model, architecture)
 MULTIPLY = r"\b(vpmadd\w+|vpdp\w+|smlal2?|sdot|usdot|usmmla)\b"
 BYTES = r"\b(vpmaddubsw|vpdpbusd|sdot|usdot|usmmla)\b"  # those that a set has for codes as they are
 LOOPS = {  # what: the mangled symbol that holds the loop
-    "GEMM": r"kernels(4gemm|9gemm_tile|10mixed_rows|10mixed_tile)I",
+    "GEMM": r"kernels(4gemm|9gemm_tile|11mixed_tiles)I",
     "grouped": r"kernels7groupedI.*(Words|Bytes)",
     "Winograd": r"kernels(9gemm_tile|12gemm_tile_of)I.*Words.*sLi8192",
     "depthwise": r"kernels\d+\w*(window|depthwise)\w*I",

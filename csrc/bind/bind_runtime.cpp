@@ -15,14 +15,14 @@ std::string operands(int bytes, bool is_signed) { return bytes == 2 ? "16-bit wo
 std::vector<std::pair<std::string, std::string>> kernel_forms(const KernelTable& table) {
   const GemmTile& t = table.tile;
   const GroupedKernels& g = table.grouped_bytes;
-  const char* else_words = t.mixed_block ? ", 16-bit words where a sum of two could overflow" : "";
+  const char* else_words = t.mixed_block ? ", signs taken off the weights where a sum of two could overflow" : "";
   return {
       {"gemm", text(t.rows, " x ", t.panel, " sums, ", t.group, " of K a step, ",
                     operands(t.activation, t.signed_bytes), else_words)},
       {"depthwise", text("16 channels, ", table.taps.group, " taps a step, ",
                          operands(table.taps.activation, table.taps.signed_bytes))},
       {"grouped", text(t.lanes, " channels, ", g.group, " inputs a step, ", operands(g.activation, g.signed_bytes))},
-      {"winograd", text(t.panel, " channels, ", table.winograd4.group, " inputs a step, 16-bit words")},
+      {"winograd", text(2 * t.lanes, " channels, ", table.winograd4.group, " inputs a step, 16-bit words")},
       {"others", text(t.lanes, " lanes of 32 bits")}};
 }
 

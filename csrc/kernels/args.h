@@ -11,7 +11,8 @@ struct GemmTile {
   int rows, panel, group, lanes;
   int activation;     // bytes of a packed activation: 2, code minus zero point; 1, the code itself ...
   bool signed_bytes;  // ... as int8 or as uint8 (simd/scalar.h)
-  int mixed_block;    // groups per block of the mixed GEMM, whose activations are interleaved; 0: not mixed
+  int mixed_block;    // groups per block of the mixed GEMM (kernels/gemm_mixed.h); 0: not mixed
+  int few_rows;       // up to how many rows its kernel is kernels/gemm_row.h
 };
 
 // int32 accumulator -> 8-bit code, per output channel c:
@@ -45,10 +46,11 @@ struct GemmArgs {
   const int8_t* b;  // packed panels, first column first
   int64_t columns;  // valid columns from b's first panel on
   int64_t groups;   // k / kGroup, rounded up
-  // Mixed GEMM only, from b's first panel on: per panel the place of every group in its block times 8, and of every
-  // block where its twins end and where its singles do; whether they are those of kernels/gemm_plain.h.
+  // Mixed GEMM only, from b's first panel on (kernels/mixed_tile.h): per panel its groups' byte offsets in their blocks
+  // of weights, in the order in which they are multiplied; per panel and block where plain twins, plain singles and
+  // flipped twins end; per column what flipped sums lack, padded as weight_sums are. Else null.
   const uint16_t *order, *ends;
-  bool plain;
+  const int32_t* flipped_sums;
   // Where packed activations hold their zero point: that, and the sums of the columns' weights, readable for two whole
   // panels from any panel on. Else null.
   int32_t code_zero;
@@ -63,7 +65,7 @@ struct GemmArgs {
   float* reals;
   RealEpilogue real;  // used when `reals` is set; pointers at b's first column and a's first row
   int64_t ldc;
-  int32_t* scratch;  // at least rows * panel int32
+  int32_t* scratch;  // at least rows * two vectors of int32
   bool backward;     // from the last columns to the first
 };
 

@@ -39,6 +39,17 @@ struct Finish {
     copy_codes(out, copy, columns);
     if (two) copy_codes(out + ldc, copy + S::kPanel, columns);
   }
+  // Of N <= 4 rows, one vector each.
+  template <int N>
+  [[gnu::always_inline]] void panel(uint8_t* out, typename S::I32 x, typename S::I32 y, typename S::I32 z,
+                                    typename S::I32 w) const {
+    const typename Codes::Vec codes = narrow.codes(code(x, m0), code(y, m0), code(z, m0), code(w, m0));
+    if (N == 4 && columns == S::kLanes) [[likely]]
+      return Codes::store_quarters(out, ldc, codes);
+    uint8_t copy[Codes::kCount];
+    Codes::store(copy, codes);
+    for (int i = 0; i < N; ++i) copy_codes(out + i * ldc, copy + i * S::kLanes, columns);
+  }
   // Two rows, or one where they are the same.
   [[gnu::always_inline]] void rows(uint8_t* out, bool two, typename S::I32 x0, typename S::I32 x1, typename S::I32 y0,
                                    typename S::I32 y1) const {

@@ -24,6 +24,9 @@
 
 namespace octensor::kernels {
 
+// Whether a tile's registers can give the codes (kernels/finish.h).
+inline bool finishes(const GemmArgs& g) { return g.codes && g.requantize.within && !g.weight_zero; }
+
 // Codes of all rows for columns [j, j + columns) of one panel, two rows at a time.
 template <class S>
 void codes_epilogue(const GemmArgs& g, const int32_t* sums, int64_t j, int64_t columns) {
@@ -70,6 +73,20 @@ void gemm_epilogue(const GemmArgs& g, int32_t* sums, int64_t j, int64_t columns)
     for (int64_t c = 0; c < columns; ++c) g.sums[i * g.ldc + j + c] = sums[c];
 }
 
+// What the epilogue needs of one row.
+inline GemmArgs row_of(const GemmArgs& g, int64_t row) {
+  GemmArgs one = g;
+  one.rows = 1;
+  if (g.weight_zero) one.row_sums += row;
+  if (g.codes) one.codes += row * g.ldc;
+  if (g.sums) one.sums += row * g.ldc;
+  if (!g.reals) return one;
+  one.reals += row * g.ldc;
+  one.real.row_scale += row;
+  if (g.real.row_zero) one.real.row_zero += row;
+  return one;
+}
+
 // All rows of the panel of columns from j on: `groups` groups of K from k on, their weights at b, V vectors of columns.
 // Where k is 0 sums begin at `offset`.
 template <class S, int V, class Weight>
@@ -96,7 +113,7 @@ void gemm_panel(const GemmArgs& g, int64_t j, const Finish<S, V>* finish) {
   constexpr int kStep = S::kPanel * Operand::kGroup;                 // packed values per group of K
   const int8_t* panel = g.b + j * g.groups * Operand::kGroup;
   int32_t offset[S::kPanel];
-  first_sums<S>(g, j, 0, finish, offset);
+  first_sums<S>(g, j, finish, S::kPanel, offset);
   if constexpr (kWide)
     if (g.rows >= kWidenRows) {
       alignas(64) int16_t widened[kBlock * kStep];
@@ -114,37 +131,34 @@ void gemm_panel(const GemmArgs& g, int64_t j, const Finish<S, V>* finish) {
 
 // Output columns [j, j + columns) of one panel of V vectors.
 template <class S, int V>
-void panel_of(const GemmArgs& g, int64_t j, int64_t columns, const int8_t* next) {
-  const auto sums = [&](const Finish<S, V>* finish) {
-    if constexpr (kMixed<S>)
-      mixed_panel<S, V>(g, j, next, finish);
-    else
-      gemm_panel<S, V>(g, j, finish);
-  };
-  if (!kBlocks<typename S::Operand> && g.codes && g.requantize.within && !g.weight_zero) {
+void panel_of(const GemmArgs& g, int64_t j, int64_t columns) {
+  if (!kBlocks<typename S::Operand> && finishes(g)) {
     const Finish<S, V> finish(g, j, columns);
-    return sums(&finish);
+    return gemm_panel<S, V>(g, j, &finish);
   }
-  sums(nullptr);
+  gemm_panel<S, V>(g, j, nullptr);
   gemm_epilogue<S>(g, g.scratch, j, columns);
 }
 
 template <class S>
 void gemm(const GemmArgs& g) {
-  if constexpr (kMixed<S>)
-    if (g.rows == 1)
-      return gemm_row<S>(g, [&](int32_t* sums, int64_t j, int64_t columns) {
-        const int64_t step = g.codes ? S::kPanel : columns;
-        for (int64_t c = 0; c < columns; c += step)
-          gemm_epilogue<S>(g, sums + c, j + c, columns - c < step ? columns - c : step);
-      });
-  const int64_t last = (g.columns - 1) / S::kPanel;
-  for (int64_t panel = 0; panel <= last; ++panel) {
-    const int64_t j = (g.backward ? last - panel : panel) * S::kPanel;
-    const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
-    const int8_t* next =
-        panel < last ? g.b + (j + (g.backward ? -S::kPanel : S::kPanel)) * g.groups * S::Operand::kGroup : nullptr;
-    columns > S::kLanes ? panel_of<S, 2>(g, j, columns, next) : panel_of<S, 1>(g, j, columns, next);
+  if constexpr (kMixed<S>) {
+    if (g.rows > S::Mixed::kFewRows)
+      return mixed_gemm<S>(g, finishes(g),
+                           [&](int32_t* sums, int64_t j, int64_t columns) { gemm_epilogue<S>(g, sums, j, columns); });
+    gemm_few<S>(g, [&](int64_t row, int32_t* sums, int64_t j, int64_t columns) {
+      const GemmArgs one = row_of(g, row);
+      const int64_t step = g.codes ? S::kPanel : columns;
+      for (int64_t c = 0; c < columns; c += step)
+        gemm_epilogue<S>(one, sums + c, j + c, columns - c < step ? columns - c : step);
+    });
+  } else {
+    const int64_t last = (g.columns - 1) / S::kPanel;
+    for (int64_t panel = 0; panel <= last; ++panel) {
+      const int64_t j = (g.backward ? last - panel : panel) * S::kPanel;
+      const int64_t columns = g.columns - j < S::kPanel ? g.columns - j : S::kPanel;
+      columns > S::kLanes ? panel_of<S, 2>(g, j, columns) : panel_of<S, 1>(g, j, columns);
+    }
   }
 }
 

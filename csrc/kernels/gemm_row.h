@@ -1,4 +1,5 @@
-// One row times packed panels where the fast product of bytes can overflow: exact for all weights and activations.
+// Few rows times packed panels where the fast product of bytes can overflow: exact for all weights and activations.
+// What a tile would gain by taking signs off the weights (kernels/mixed_tile.h) few rows do not repay.
 //
 // With a' = a - 128, x = |a'| <= 128 and m = a' < 0 ? -1 : 0, as w ^ -1 = -w - 1,
 //
@@ -10,8 +11,9 @@
 //
 // pack_row makes [group][x 4 bytes][m 4 bytes] of the codes, then the second sum as an int32.
 //
-// Bound: reading the weights. A vector of 32 of them takes an exclusive or, two multiplies and an addition, one cycle
-// on four pipes of which two multiply; the L2 cache delivers it in as long. Two panels at a time share the broadcasts.
+// Rows go by two, which share the weights. Bound: of one row, reading the weights. A vector of 32 of them takes an
+// exclusive or, two multiplies and an addition, one cycle on four pipes of which two multiply; the L2 cache delivers it
+// in as long. Four panels at a time share the broadcasts.
 #pragma once
 #include "kernels/args.h"
 
@@ -42,70 +44,89 @@ void pack_row(const uint8_t* codes, int64_t groups, uint8_t* out) {
   __builtin_memcpy(out + 8 * groups, &sum, sizeof sum);
 }
 
-// Vectors `At` ... V - 1 of sums, two to a panel.
-template <class S, int V, int At = 0>
+// R rows' vectors `At` ... V - 1 of sums, one to a panel of `panel` weights; R is 1 or 2.
+template <class S, int R, int V, int At = 0>
 struct RowSums {
   using F = typename S::Mixed;
-  typename S::I32 sum;
-  RowSums<S, V, At + 1> rest;
+  typename S::I32 sum, second;
+  RowSums<S, R, V, At + 1> rest;
 
-  [[gnu::always_inline]] void start(typename S::I32 first, typename S::I32 factor, const int32_t* weight_sums) {
-    sum = S::add(first, S::mul(factor, S::load(weight_sums + At * S::kLanes)));
-    rest.start(first, factor, weight_sums);
+  [[gnu::always_inline]] void start(typename S::I32 first, typename S::I32 first2, typename S::I32 factor,
+                                    const int32_t* weight_sums) {
+    const typename S::I32 column = S::mul(factor, S::load(weight_sums + At * S::kLanes));
+    sum = S::add(first, column);
+    if constexpr (R == 2) second = S::add(first2, column);
+    rest.start(first, first2, factor, weight_sums);
   }
-  [[gnu::always_inline]] void step(typename F::Wide x, typename F::Wide m, const int8_t* b, int64_t panel) {
-    constexpr int kVector = S::kLanes * F::kGroup;
-    sum = F::dot(sum, x, F::flip(F::load(b + At % 2 * kVector + At / 2 * panel), m));
-    rest.step(x, m, b, panel);
+  [[gnu::always_inline]] void step(typename F::Wide x, typename F::Wide m, typename F::Wide x2, typename F::Wide m2,
+                                   const int8_t* b, int64_t panel) {
+    const typename F::Wide w = F::load(b + At * panel);
+    sum = F::dot(sum, x, F::flip(w, m));
+    if constexpr (R == 2) second = F::dot(second, x2, F::flip(w, m2));
+    rest.step(x, m, x2, m2, b, panel);
   }
-  [[gnu::always_inline]] void save(int32_t* out) const {
+  [[gnu::always_inline]] void save(int32_t* out, int64_t stride) const {
     S::store(out + At * S::kLanes, sum);
-    rest.save(out);
+    if constexpr (R == 2) S::store(out + stride + At * S::kLanes, second);
+    rest.save(out, stride);
   }
 };
-template <class S, int V>
-struct RowSums<S, V, V> {
-  using F = typename S::Mixed;
-  [[gnu::always_inline]] void start(typename S::I32, typename S::I32, const int32_t*) {}
-  [[gnu::always_inline]] void step(typename F::Wide, typename F::Wide, const int8_t*, int64_t) {}
-  [[gnu::always_inline]] void save(int32_t*) const {}
+template <class S, int R, int V>
+struct RowSums<S, R, V, V> {
+  using Wide = typename S::Mixed::Wide;
+  [[gnu::always_inline]] void start(typename S::I32, typename S::I32, typename S::I32, const int32_t*) {}
+  [[gnu::always_inline]] void step(Wide, Wide, Wide, Wide, const int8_t*, int64_t) {}
+  [[gnu::always_inline]] void save(int32_t*, int64_t) const {}
 };
 
-// Sums of V vectors of columns from column j on, the first of a panel.
-template <class S, int V>
-void row_sums(const GemmArgs& g, int64_t j, int32_t* sums) {
+// Sums of R rows from `a` on and V panels from column j on; the second row's `stride` after the first one's.
+template <class S, int R, int V>
+void row_sums(const GemmArgs& g, const uint8_t* a, int64_t j, int32_t* sums, int64_t stride) {
   using F = typename S::Mixed;
-  const auto* a = static_cast<const uint8_t*>(g.a);
-  const int64_t panel = g.groups * S::kPanel * F::kGroup;
-  const int8_t* b = g.b + j / S::kPanel * panel;
-  int32_t negative;
-  __builtin_memcpy(&negative, a + 8 * g.groups, sizeof negative);
-  RowSums<S, V> tile;
-  tile.start(S::set(negative), S::set(128 - g.code_zero), g.weight_sums + j);
-  for (const uint8_t* end = a + 8 * g.groups; a != end; a += 8, b += S::kPanel * F::kGroup)
-    tile.step(F::broadcast(a), F::broadcast(a + 4), b, panel);
-  tile.save(sums);
+  const int64_t panel = g.groups * S::kLanes * F::kGroup, below = (R - 1) * g.lda;
+  const int8_t* b = g.b + j / S::kLanes * panel;
+  const auto negative = [&](int64_t row) {
+    int32_t sum;
+    __builtin_memcpy(&sum, a + row + 8 * g.groups, sizeof sum);
+    return S::set(sum);
+  };
+  RowSums<S, R, V> tile;
+  tile.start(negative(0), negative(below), S::set(128 - g.code_zero), g.weight_sums + j);
+  for (const uint8_t* end = a + 8 * g.groups; a != end; a += 8, b += S::kLanes * F::kGroup)
+    tile.step(F::broadcast(a), F::broadcast(a + 4), F::broadcast(a + below), F::broadcast(a + below + 4), b, panel);
+  tile.save(sums, stride);
 }
 
-// finish(sums, j, columns) receives the sums of columns [j, j + columns), one after the other.
+template <class S, int R>
+void row_columns(const GemmArgs& g, const uint8_t* a, int64_t j, int64_t columns, int32_t* sums, int64_t stride) {
+  columns > 3 * S::kLanes   ? row_sums<S, R, 4>(g, a, j, sums, stride)
+  : columns > 2 * S::kLanes ? row_sums<S, R, 3>(g, a, j, sums, stride)
+  : columns > S::kLanes     ? row_sums<S, R, 2>(g, a, j, sums, stride)
+                            : row_sums<S, R, 1>(g, a, j, sums, stride);
+}
+
+// finish(row, sums, j, columns) receives the sums of columns [j, j + columns), one after the other.
 template <class S, class Finish>
-[[gnu::always_inline]] inline void gemm_row(const GemmArgs& g, Finish finish) {
-  constexpr int64_t kMost = 32 * S::kPanel;
-  alignas(64) int32_t sums[kMost];
+[[gnu::always_inline]] inline void gemm_few(const GemmArgs& g, Finish finish) {
+  constexpr int64_t kMost = 32 * S::kPanel, kFour = 4 * S::kLanes;
+  alignas(64) int32_t sums[2 * kMost];
   const int64_t last = g.columns - 1;
-  auto step = [&](int64_t i, int64_t end) { return g.backward ? end - i : i; };
+  const auto step = [&](int64_t i, int64_t end) { return g.backward ? end - i : i; };
   for (int64_t i = 0; i <= last / kMost; ++i) {
     const int64_t first = step(i, last / kMost) * kMost;
     const int64_t columns = g.columns - first < kMost ? g.columns - first : kMost;
-    const int64_t last_pair = (columns - 1) / (2 * S::kPanel);
-    for (int64_t pair = 0; pair <= last_pair; ++pair) {
-      const int64_t j = step(pair, last_pair) * 2 * S::kPanel;
-      const int64_t left = columns - j;
-      left > S::kPanel   ? row_sums<S, 4>(g, first + j, sums + j)
-      : left > S::kLanes ? row_sums<S, 2>(g, first + j, sums + j)
-                         : row_sums<S, 1>(g, first + j, sums + j);
+    const int64_t last_four = (columns - 1) / kFour;
+    for (int64_t row = 0; row < g.rows; row += 2) {
+      const auto* a = static_cast<const uint8_t*>(g.a) + row * g.lda;
+      const bool two = row + 1 < g.rows;
+      for (int64_t four = 0; four <= last_four; ++four) {
+        const int64_t j = step(four, last_four) * kFour;
+        two ? row_columns<S, 2>(g, a, first + j, columns - j, sums + j, kMost)
+            : row_columns<S, 1>(g, a, first + j, columns - j, sums + j, kMost);
+      }
+      finish(row, sums, first, columns);
+      if (two) finish(row + 1, sums + kMost, first, columns);
     }
-    finish(sums, first, columns);
   }
 }
 

@@ -44,13 +44,13 @@ struct KernelTable {
   GemmTile tile;
   void (*gemm)(const GemmArgs&);
   void (*pack_codes)(const uint8_t* codes, bool is_signed, int64_t n, int32_t zero_point, void* out);
-  // Interleaves rows for a mixed tile (kernels/gemm_mixed.h, gemm_plain.h); null where the tile is not mixed.
-  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, bool plain, uint8_t* out);
-  // Prepares a single row's codes for a mixed GEMM (kernels/gemm_row.h); null where the tile is not mixed.
+  // Interleaves rows for a mixed tile (kernels/gemm_mixed.h); null where the tile is not mixed.
+  void (*pack_tile)(const uint8_t* rows, int64_t stride, int64_t n, int64_t groups, uint8_t* out);
+  int64_t (*tile_height)(int64_t rows);  // rows of its tiles, where there are so many in all; null likewise
+  // Prepares a row's codes for a mixed GEMM of few (kernels/gemm_row.h); null where the tile is not mixed.
   void (*pack_row)(const uint8_t* codes, int64_t groups, uint8_t* out);
   void (*pack_runs)(const RunArgs&);
   void (*line_gemm)(const LineArgs&);
-  void (*pack_line)(const LinePackArgs&);  // null where the tile is not mixed
   TapForm taps;
   void (*depthwise)(const DepthwiseArgs&);
   GroupedKernels grouped_words, grouped_bytes;  // the same where there is no exact product of bytes
@@ -98,10 +98,13 @@ constexpr GemmTile gemm_tile_shape() {
                 .lanes = S::kLanes,
                 .activation = sizeof(typename Operand::Activation),
                 .signed_bytes = static_cast<typename Operand::Activation>(-1) < 0,
-                .mixed_block = 0};
+                .mixed_block = 0,
+                .few_rows = 0};
   if constexpr (kernels::kMixed<S>) {
     tile.rows = Operand::kRows;
+    tile.panel = S::kLanes;
     tile.mixed_block = Operand::kBlock;
+    tile.few_rows = Operand::kFewRows;
   }
   return tile;
 }
@@ -113,14 +116,14 @@ constexpr auto tile_packer() -> decltype(KernelTable::pack_tile) {
 }
 
 template <class S>
-constexpr auto row_packer() -> decltype(KernelTable::pack_row) {
-  if constexpr (kernels::kMixed<S>) return kernels::pack_row<S>;
+constexpr auto tile_height() -> decltype(KernelTable::tile_height) {
+  if constexpr (kernels::kMixed<S>) return kernels::mixed_height<S>;
   return nullptr;
 }
 
 template <class S>
-constexpr auto line_packer() -> decltype(KernelTable::pack_line) {
-  if constexpr (kernels::kMixed<S>) return kernels::pack_line<S>;
+constexpr auto row_packer() -> decltype(KernelTable::pack_row) {
+  if constexpr (kernels::kMixed<S>) return kernels::pack_row<S>;
   return nullptr;
 }
 
@@ -131,10 +134,10 @@ constexpr KernelTable make_table(const char* name, const FloatKernels* floats) {
           .gemm = kernels::gemm<S>,
           .pack_codes = kernels::pack_codes<S>,
           .pack_tile = tile_packer<S>(),
+          .tile_height = tile_height<S>(),
           .pack_row = row_packer<S>(),
           .pack_runs = kernels::pack_runs<S>,
           .line_gemm = kernels::line_gemm<S>,
-          .pack_line = line_packer<S>(),
           .taps = tap_form<S>(),
           .depthwise = kernels::depthwise<S>,
           .grouped_words = grouped_kernels<S, typename S::Words>(),

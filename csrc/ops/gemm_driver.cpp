@@ -56,8 +56,8 @@ Blocking choose_blocking(const GemmTile& tile, const WeightMatrix& m, int64_t ro
   const int64_t block = round_up(ceil_div(rows, blocks), tile.rows);
   blocks = ceil_div(rows, block);
   const int64_t all_panels = ceil_div(m.columns, tile.panel);
-  if (rows * m.groups == 1) {  // a chunk of its own to each thread, of whole pairs of panels
-    const int64_t panels = round_up(ceil_div(all_panels, threads), 2);
+  if (rows * m.groups == 1) {  // a chunk of its own to each thread, of whole fours of vectors
+    const int64_t panels = round_up(ceil_div(all_panels, threads), 4 * tile.lanes / tile.panel);
     return {block, 1, panels, ceil_div(all_panels, panels), threads};
   }
   const PanelChunks cut(all_panels, blocks * m.groups, threads);
@@ -92,9 +92,7 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
   // Bytes whose signedness fits need no packing, unless rows would share too few cache sets or end within a group.
   const bool in_place = from.codes && m.groups == 1 && bytes && packer.is_signed == tile.signed_bytes &&
                         m.k % tile.group == 0 && (from.stride % 1024 || mixed || rows == 1);
-  // A row's activations, and its sum where they are not plain; 21 lines more per tile keep long tiles off each other's
-  // cache sets.
-  const int64_t mixed_row = k_groups * (panels->plain && rows > 1 ? 4 : 8) + 4 + (k_groups >= 64 ? 332 : 0);
+  const int64_t mixed_row = std::max<int64_t>(k_groups, 1) * tile.group;
   const Blocking cut = choose_blocking(tile, m, rows, mixed ? mixed_row : row_bytes);
 
   struct Rows;  // of a task
@@ -103,17 +101,20 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
     const int64_t n = std::min(cut.rows, rows - r), j = c * cut.panels * tile.panel;
     const int64_t first = g * m.columns + j, panel = g * ceil_div(m.columns, tile.panel) + c * cut.panels;
     const int64_t blocks = mixed ? ceil_div(k_groups, tile.mixed_block) : 0;
-    // Scratch: the sums of a panel, a sum per row, packed rows, interleaved rows.
-    const int64_t sum_bytes = round_up(n * (tile.panel + 1) * sizeof(int32_t), 64);
-    const int64_t packed_rows = in_place ? 0 : mixed ? std::min<int64_t>(n, tile.rows) : n;
-    uint8_t* memory =
-        scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + (mixed ? round_up(n, tile.rows) * mixed_row : 0));
+    // Scratch: the sums of two vectors of columns, a sum per row, packed rows, and tiles or one row as the mixed GEMM
+    // reads them.
+    const int64_t sum_bytes = round_up(n * (2 * tile.lanes + 1) * sizeof(int32_t), 64);
+    const bool few = n <= tile.few_rows;
+    const int64_t height = few ? 1 : mixed ? table.tile_height(n) : n;
+    const int64_t tile_bytes = few ? round_up(2 * mixed_row + 4, 64) : mixed ? tile.rows * mixed_row : 0;
+    const int64_t packed_rows = in_place ? 0 : height, tiles_bytes = ceil_div(n, height) * tile_bytes;
+    uint8_t* memory = scratch<Rows, uint8_t>(sum_bytes + packed_rows * row_bytes + tiles_bytes);
     auto* sums = reinterpret_cast<int32_t*>(memory);
-    int32_t* row_sums = sums + n * tile.panel;
+    int32_t* row_sums = sums + n * 2 * tile.lanes;
     uint8_t *packed = memory + sum_bytes, *tiles = packed + packed_rows * row_bytes;
     const int64_t tail = (round_up(m.k, tile.group) - m.k) * tile.activation;
-    for (int64_t i = 0; i < n; i += mixed ? tile.rows : n) {
-      const int64_t some = mixed ? std::min<int64_t>(n - i, tile.rows) : n;
+    for (int64_t i = 0; i < n; i += height) {
+      const int64_t some = std::min(n - i, height);
       const uint8_t* a = in_place ? from.codes + (r + i) * from.stride : packed;
       const int64_t stride = in_place ? from.stride : row_bytes;
       if (!in_place) {
@@ -122,23 +123,25 @@ void run_gemm(const CodePacker& packer, const PackedWeight& weight, int64_t rows
       }
       for (int64_t t = 0; m.asymmetric && t < some; ++t)
         row_sums[i + t] = row_sum(tile, a + t * stride, m.k, packer.packed_zero);
-      if (mixed && n == 1)  // has a kernel of its own
-        table.pack_row(a, k_groups, tiles);
+      if (few)
+        table.pack_row(a, k_groups, tiles + i * tile_bytes);
       else if (mixed)
-        table.pack_tile(a, stride, some, k_groups, panels->plain, tiles + i * mixed_row);
+        table.pack_tile(a, stride, some, k_groups, tiles + i / height * tile_bytes);
     }
     GemmArgs args{.a = mixed      ? tiles
                        : in_place ? from.codes + r * from.stride
                                   : packed,
                   .rows = n,
-                  .lda = mixed ? mixed_row : (in_place ? from.stride : row_bytes) / tile.activation,
+                  .lda = few     ? tile_bytes
+                         : mixed ? mixed_row
+                                 : (in_place ? from.stride : row_bytes) / tile.activation,
                   .b = reinterpret_cast<const int8_t*>(panels->values.get()) + g * panels->group_bytes +
                        j * k_groups * tile.group,
                   .columns = std::min(cut.panels * tile.panel, m.columns - j),
                   .groups = k_groups,
                   .order = mixed ? panels->order.data() + panel * k_groups : nullptr,
-                  .ends = mixed ? panels->ends.data() + 2 * panel * blocks : nullptr,
-                  .plain = panels->plain,
+                  .ends = mixed ? panels->ends.data() + 3 * panel * blocks : nullptr,
+                  .flipped_sums = mixed ? panels->flipped_sums.data() + first : nullptr,
                   .code_zero = packer.packed_zero,
                   .weight_sums = bytes ? m.weight_sums.data() + first : nullptr,
                   .row_sums = m.asymmetric ? row_sums : nullptr,

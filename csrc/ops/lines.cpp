@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "core/scratch.h"
 #include "ops/gemm_driver.h"
@@ -20,11 +19,10 @@ namespace octensor::ops {
 namespace {
 
 constexpr int64_t kMostChannels = 4;
-constexpr int64_t kMostGroups = 256;       // what a block of the mixed GEMM holds
+constexpr int64_t kMostGroups = 128;       // what a block of the mixed GEMM holds
 constexpr int64_t kRingBytes = 16 * 1024;  // of a task's lines, beside a panel of weights in a 32 KiB L1
 constexpr int64_t kLeastColumns = 32;      // per segment of a line, lest its overlap with the next costs more
 constexpr int64_t kLeastLines = 8;         // per band, likewise
-constexpr int64_t kSpare = 256;            // bytes after a line that whole tiles and vectors may read
 
 // Everything about a weight that does not depend on the call.
 struct LineWeights {
@@ -32,9 +30,9 @@ struct LineWeights {
   int64_t whole, rest;  // groups of a run in its line; values of it to gather
   int64_t gathered;     // lines of gathered values, of one group each
   int64_t groups;       // of K, in all
-  PackedPanels panels;  // values in the order in which groups are multiplied
-  std::vector<int64_t> line,
-      place;  // [panel][groups] in that order: which line, counted on over the gathered ones; where
+  PackedPanels panels;
+  // [panel][groups] in the order of multiplication: which line, counted on over the gathered ones; where in it.
+  std::vector<int64_t> line, place;
 };
 
 int64_t run_of(const PackedConv& w) { return w.matrix().k / (w.kernel[0] * w.kernel[1]); }
@@ -67,24 +65,19 @@ std::shared_ptr<const LineWeights> pack(const PackedConv& w, const KernelTable& 
     return at < l->rows * l->rest ? at / l->rest * l->run + l->whole * t.group + at % l->rest : -1;
   };
   const int64_t panels = ceil_div(m.columns, t.panel), step = int64_t{t.panel} * t.group;
-  PackedPanels natural{allocate(panels * l->groups * step), panels * l->groups * step, {}, {}};
-  std::memset(natural.values.get(), 0, natural.group_bytes);
+  l->panels.group_bytes = panels * l->groups * step;
+  l->panels.values = allocate(l->panels.group_bytes);
+  uint8_t* values = l->panels.values.get();
+  std::memset(values, 0, l->panels.group_bytes);
   for (int64_t c = 0; c < m.columns; ++c)
     for (int64_t q = 0; q < l->groups; ++q)
       for (int64_t i = 0; i < t.group; ++i)
         if (const int64_t k = k_of(q, i); k >= 0)
-          natural.values.get()[(c / t.panel * l->groups + q) * step + c % t.panel * t.group + i] =
+          values[(c / t.panel * l->groups + q) * step + c % t.panel * t.group + i] =
               static_cast<uint8_t>(codes[c * m.k + k]);
-  if (t.mixed_block) {
-    order_groups(t, panels, l->groups, false, natural);
-  } else {
-    natural.order.resize(panels * l->groups);
-    for (int64_t i = 0; i < panels * l->groups; ++i) natural.order[i] = static_cast<uint16_t>(8 * (i % l->groups));
-  }
-  l->panels = {.values = allocate(natural.group_bytes), .group_bytes = natural.group_bytes, .ends = natural.ends};
+  if (t.mixed_block) order_groups(t, m, l->groups, l->panels);
   for (int64_t i = 0; i < panels * l->groups; ++i) {
-    const int64_t q = natural.order[i] / 8, in_lines = l->rows * l->whole;
-    std::memcpy(l->panels.values.get() + i * step, natural.values.get() + (i / l->groups * l->groups + q) * step, step);
+    const int64_t q = t.mixed_block ? l->panels.order[i] / step : i % l->groups, in_lines = l->rows * l->whole;
     l->line.push_back(q < in_lines ? q / l->whole : l->rows + q - in_lines);
     l->place.push_back(q < in_lines ? q % l->whole * t.group : 0);
   }
@@ -97,28 +90,23 @@ struct Plan {
   int64_t columns, segments;  // outputs of a task's lines; tasks per line
   int64_t lines, bands;       // output lines of a task; tasks per plane of lines
   int64_t ring, slots;        // slots per kernel plane; in all
-  int64_t positions;          // columns in whole tiles
-  int64_t values;             // of a line
-  int64_t plane, slot;        // bytes of a line's values in one form; of a slot
+  int64_t slot;               // bytes of a line, with what tiles of whole rows read after its last output
   int threads;
 };
 
 Plan make_plan(const Geometry& g, const LineWeights& l, const KernelTable& table) {
   const PackedConv& w = g.w;
   const GemmTile& t = table.tile;
-  const int64_t forms = t.mixed_block ? 3 : 1, width = g.out_size[2];
+  const int64_t width = g.out_size[2];
   Plan p;
   p.advance = w.step[2] * g.channels;
   p.ring = (w.kernel[1] - 1) * w.reach[1] + 1;
   p.slots = p.ring * w.kernel[0];
-  const int64_t fit = kRingBytes / (l.rows * (forms > 1 ? 2 : 1) * t.activation * p.advance);
+  const int64_t fit = kRingBytes / (l.rows * t.activation * p.advance);
   p.segments = ceil_div(width, std::max(fit, kLeastColumns));
   p.columns = std::min(width, round_up(ceil_div(width, p.segments), t.rows));
   p.segments = ceil_div(width, p.columns);
-  p.positions = round_up(p.columns, std::max(t.rows, t.lanes));
-  p.values = (p.columns - 1) * p.advance + l.run;
-  p.plane = round_up(p.positions * p.advance * t.activation + kSpare + l.run * t.activation, 64);
-  p.slot = forms * p.plane + (forms > 1 ? round_up(p.positions * 4, 64) : 0);
+  p.slot = round_up((round_up(p.columns, t.rows) * p.advance + l.run + t.group) * t.activation, 64);
   p.threads = threads_for(g.batch * g.out_size[0] * g.out_size[1] * width * w.matrix().columns * w.matrix().k);
   const int64_t others = g.batch * g.out_size[0] * p.segments;
   const int64_t bands = p.threads == 1 ? 1 : ceil_div(4 * p.threads, others);
@@ -141,26 +129,8 @@ struct Run {
   const CodePacker& packer;
   const Requantize& requantize;
 
-  bool mixed() const { return table.pack_line != nullptr; }
-  int32_t* negatives(uint8_t* slot) const { return reinterpret_cast<int32_t*>(slot + 3 * plane()); }
-  int64_t plane() const { return plan.plane; }
-
-  // Magnitudes, signs and sums of a slot's codes.
-  void finish(uint8_t* slot, int64_t length, uint8_t* rest) const {
-    if (mixed())
-      table.pack_line({.codes = slot,
-                       .n = round_up(plan.values, 64),
-                       .out = slot + plane(),
-                       .signs = plane(),
-                       .rest = rest,
-                       .negative = negatives(slot),
-                       .positions = plan.positions,
-                       .advance = plan.advance,
-                       .length = length});
-  }
-
   // What the taps of one kernel row read of an input line (null: padding).
-  void fill(const Task& task, const uint8_t* from, uint8_t* slot, uint8_t* rest) const {
+  void fill(const Task& task, const uint8_t* from, uint8_t* slot) const {
     const int64_t first = task.first_column * g.w.step[2] - g.w.lead[2], channels = g.channels;
     const int64_t columns = (task.columns - 1) * g.w.step[2] + g.w.kernel[2], value = packer.size();
     const int64_t lo = from ? std::clamp<int64_t>(-first, 0, columns) : columns;
@@ -168,7 +138,6 @@ struct Run {
     std::memset(slot, packer.packed_zero, lo * channels * value);
     if (hi > lo) packer.codes(from + (first + lo) * channels, (hi - lo) * channels, slot + lo * channels * value);
     std::memset(slot + hi * channels * value, packer.packed_zero, (columns - hi) * channels * value);
-    finish(slot, l.whole * table.tile.group, rest);
   }
 
   // One group of what the runs leave: values [first, first + kGroup) of all rows' rests, four bytes per output.
@@ -194,20 +163,18 @@ struct Run {
   void operator()(const Task& task) const {
     const PackedConv& w = g.w;
     const int64_t channels = w.matrix().columns, value = packer.size();
+    const bool mixed = table.tile.mixed_block > 0;
     const int64_t slots = plan.slots + 1 + l.gathered, lines = l.rows + l.gathered;
     const auto offset_count = static_cast<int64_t>(l.line.size());
     struct Lines;
-    uint8_t* memory = scratch<Lines, uint8_t>(slots * plan.slot + (offset_count + lines + plan.slots) * 8 +
-                                              round_up(plan.positions * 4, 64) + plane());
+    uint8_t* memory = scratch<Lines, uint8_t>(slots * plan.slot + (offset_count + lines + plan.slots) * 8);
     uint8_t *padding = memory + plan.slots * plan.slot, *rests = padding + plan.slot;
     auto* offsets = reinterpret_cast<int64_t*>(memory + slots * plan.slot);
     auto** line = reinterpret_cast<uint8_t**>(offsets + offset_count);
     auto* held = reinterpret_cast<int64_t*>(line + lines);
-    auto* negative = reinterpret_cast<int32_t*>(held + plan.slots);
-    auto* rest = reinterpret_cast<uint8_t*>(negative + plan.positions);
     std::fill_n(held, plan.slots, -1);
     std::memset(memory, 0, slots * plan.slot);
-    fill(task, nullptr, padding, rest);
+    fill(task, nullptr, padding);
     for (int64_t i = 0; i < l.gathered; ++i) line[l.rows + i] = rests + i * plan.slot;
     for (int64_t o1 = task.first_line; o1 < task.first_line + task.lines; ++o1) {
       for (int64_t t0 = 0; t0 < w.kernel[0]; ++t0)
@@ -217,20 +184,11 @@ struct Run {
           const int64_t slot = inside ? t0 * plan.ring + i1 % plan.ring : plan.slots;
           line[t0 * w.kernel[1] + t1] = memory + slot * plan.slot;
           if (!inside || held[slot] == i1) continue;
-          fill(task, task.image + i0 * g.stride[0] + i1 * g.stride[1], memory + slot * plan.slot, rest);
+          fill(task, task.image + i0 * g.stride[0] + i1 * g.stride[1], memory + slot * plan.slot);
           held[slot] = i1;
         }
-      for (int64_t i = 0; i < l.gathered; ++i) {
-        gather(line, i * table.tile.group, line[l.rows + i]);
-        finish(line[l.rows + i], table.tile.group, rest);
-      }
-      if (mixed()) {
-        std::fill_n(negative, plan.positions, 0);
-        for (int64_t i = 0; i < lines; ++i)
-          for (int64_t p = 0; p < plan.positions; ++p) negative[p] += negatives(line[i])[p];
-      }
-      const int64_t form = mixed() ? plane() : 0;  // magnitudes come after codes
-      for (int64_t i = 0; i < offset_count; ++i) offsets[i] = (line[l.line[i]] + form - memory) / value + l.place[i];
+      for (int64_t i = 0; i < l.gathered; ++i) gather(line, i * table.tile.group, line[l.rows + i]);
+      for (int64_t i = 0; i < offset_count; ++i) offsets[i] = (line[l.line[i]] - memory) / value + l.place[i];
       const int64_t position = (task.o0 * g.out_size[1] + o1) * g.out_size[2] + task.first_column;
       table.line_gemm({.gemm = {.a = memory,
                                 .rows = task.columns,
@@ -238,9 +196,9 @@ struct Run {
                                 .b = reinterpret_cast<const int8_t*>(l.panels.values.get()),
                                 .columns = channels,
                                 .groups = l.groups,
-                                .order = nullptr,
-                                .ends = l.panels.ends.data(),
-                                .plain = false,
+                                .order = mixed ? l.panels.order.data() : nullptr,
+                                .ends = mixed ? l.panels.ends.data() : nullptr,
+                                .flipped_sums = mixed ? l.panels.flipped_sums.data() : nullptr,
                                 .code_zero = packer.packed_zero,
                                 .weight_sums = value == 1 ? w.matrix().weight_sums.data() : nullptr,
                                 .row_sums = nullptr,
@@ -253,9 +211,7 @@ struct Run {
                                 .ldc = channels,
                                 .scratch = nullptr,
                                 .backward = false},
-                       .offsets = offsets,
-                       .signs = plane(),
-                       .negative = negative});
+                       .offsets = offsets});
     }
   }
 };

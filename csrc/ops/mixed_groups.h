@@ -1,15 +1,11 @@
 // How the mixed GEMM multiplies each group of K: what the packed weights prove exact for all activations.
-//
-// Where weights are small it takes activations as they are (kernels/gemm_plain.h), else as magnitudes and signs
-// (kernels/gemm_mixed.h). The first form is faster where nearly all groups are twins or singles, and it is chosen for a
-// whole matrix, as activations are prepared for one form only.
 #pragma once
 #include "ops/packed.h"
 
 namespace octensor {
 
-// Chooses the form, if there is a choice, and lists the groups of all panels in it, block by block: twins, singles,
-// splits.
-void order_groups(const GemmTile& tile, int64_t panels, int64_t k_groups, bool may_be_plain, PackedPanels& packed);
+// Lists the groups of all panels of `packed`, block by block, as kernels/mixed_tile.h wants them, and what flipped ones
+// lack. `packed` holds the weights of `m`, each panel with `k_groups` groups of K.
+void order_groups(const GemmTile& tile, const WeightMatrix& m, int64_t k_groups, PackedPanels& packed);
 
 }  // namespace octensor

@@ -183,7 +183,7 @@ std::shared_ptr<const PackedPanels> pack_panels(const PackedWeight& weight, cons
     for (int64_t c = 0; c < m.columns; c += t.panel)
       pack(codes.data() + (g * m.columns + c) * m.k, std::min<int64_t>(t.panel, m.columns - c), m.k, step,
            p->values.get() + g * p->group_bytes + c / t.panel * k_groups * step);
-  if (t.mixed_block) order_groups(t, panels * m.groups, k_groups, true, *p);
+  if (t.mixed_block) order_groups(t, m, k_groups, *p);
   return p;
 }
 

@@ -53,10 +53,9 @@ struct WeightMatrix {
 struct PackedPanels {
   StoragePtr values;
   int64_t group_bytes;
-  // Of the mixed GEMM: per group of the matrix and panel, the order of its groups of K, and of its blocks where their
-  // twins end and where their singles do; whether these are plain ones (ops/mixed_groups.h).
+  // Of the mixed GEMM: `order`, `ends` and `flipped_sums` of kernels/args.h, for all groups of the matrix.
   std::vector<uint16_t> order, ends;
-  bool plain = false;
+  std::vector<int32_t> flipped_sums;
 };
 
 // Largest |code - zero point| that parameters allow.

@@ -71,7 +71,7 @@ std::shared_ptr<const Transformed> transform(const PackedConv& w, const KernelTa
   const WeightMatrix& m = w.matrix();
   const WeightCodes codes = w.codes();
   constexpr int kRows = scheme.rows, kProducts = kRows * kRows;
-  const int64_t channels = m.k / 9, group = table.winograd4.group, panel = table.tile.panel;
+  const int64_t channels = m.k / 9, group = table.winograd4.group, panel = 2 * table.tile.lanes;
   auto t = std::make_shared<Transformed>();
   t->parts = exact_parts(w, codes, scheme);
   t->groups = ceil_div(channels, group);
@@ -136,7 +136,7 @@ void winograd(const Geometry& g, const KernelTable& table, const ConvChoice& cho
   const bool four = choice.algorithm == ConvAlgorithm::winograd4;
   const WinogradKernels& kernels = four ? table.winograd4 : table.winograd2;
   const auto t = g.w.form(table, four ? &transform<kScheme4> : &transform<kScheme2>);
-  const int64_t products = int64_t{kernels.out + 2} * (kernels.out + 2), panel = table.tile.panel;
+  const int64_t products = int64_t{kernels.out + 2} * (kernels.out + 2), panel = 2 * table.tile.lanes;
   const int64_t columns = g.w.matrix().columns, panels = t->padded / panel;
 
   // The middle of a sum's range, for codes in [qmin, qmax]: half of (qmin + qmax - 2 za) * sum (w - zw), rounded down.

@@ -1,7 +1,7 @@
 // AVX2: 8 lanes. Two exact products of 8-bit codes:
 //   Words  pairs of K through vpmaddwd on 16-bit operands, which no 8-bit code with any zero point overflows
-//   Mixed  groups of four K through vpmaddubsw and vpmaddwd, of magnitudes that are at most 128 and weights that take
-//          their signs (kernels/gemm_mixed.h, gemm_row.h)
+//   Mixed  groups of four K through vpmaddubsw and vpmaddwd, in forms of which the weights prove that no sum of 16 bits
+//          overflows (kernels/mixed_tile.h), or of magnitudes (kernels/gemm_row.h)
 // The contract of each operation is in simd/scalar.h.
 #pragma once
 #include <immintrin.h>
@@ -127,7 +127,7 @@ struct Avx2 {
   struct Mixed {
     using Activation = uint8_t;
     using Wide = __m256i;
-    static constexpr int kGroup = 4, kRows = 4, kBlock = 256;
+    static constexpr int kGroup = 4, kRows = 8, kBlock = 128, kFewRows = 8;
     static Wide load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
     static Wide broadcast(const uint8_t* p) {
       int32_t four;
@@ -144,56 +144,36 @@ struct Avx2 {
       return _mm256_blendv_epi8(_mm256_set1_epi8(-128), _mm256_maskload_epi32(reinterpret_cast<const int*>(p), there),
                                 there);
     }
-    // kLanes groups of kRows rows: out[i] holds groups 2 i and 2 i + 1, each of all rows.
+    // kLanes groups of kRows rows: out[i] holds group i of all rows.
     static void interleave(const Wide (&rows)[kRows], Wide (&out)[kRows]) {
-      const Wide low01 = _mm256_unpacklo_epi32(rows[0], rows[1]), high01 = _mm256_unpackhi_epi32(rows[0], rows[1]);
-      const Wide low23 = _mm256_unpacklo_epi32(rows[2], rows[3]), high23 = _mm256_unpackhi_epi32(rows[2], rows[3]);
-      const Wide g04 = _mm256_unpacklo_epi64(low01, low23), g15 = _mm256_unpackhi_epi64(low01, low23);
-      const Wide g26 = _mm256_unpacklo_epi64(high01, high23), g37 = _mm256_unpackhi_epi64(high01, high23);
-      out[0] = low_halves(g04, g15);
-      out[1] = low_halves(g26, g37);
-      out[2] = high_halves(g04, g15);
-      out[3] = high_halves(g26, g37);
+      for (int i = 0; i < 2; ++i) {  // each half of two registers: rows 0 to 3, then 4 to 7, side by side
+        const auto half = [&](int r) {
+          return i ? high_halves(rows[r], rows[r + 4]) : low_halves(rows[r], rows[r + 4]);
+        };
+        const Wide r0 = half(0), r1 = half(1), r2 = half(2), r3 = half(3);
+        const Wide low01 = _mm256_unpacklo_epi32(r0, r1), high01 = _mm256_unpackhi_epi32(r0, r1);
+        const Wide low23 = _mm256_unpacklo_epi32(r2, r3), high23 = _mm256_unpackhi_epi32(r2, r3);
+        out[4 * i] = _mm256_unpacklo_epi64(low01, low23);
+        out[4 * i + 1] = _mm256_unpackhi_epi64(low01, low23);
+        out[4 * i + 2] = _mm256_unpacklo_epi64(high01, high23);
+        out[4 * i + 3] = _mm256_unpackhi_epi64(high01, high23);
+      }
     }
     // |a - 128|, and all bits where a < 128, byte by byte; weights with such bits flipped.
     static Wide distances(Wide a) { return _mm256_abs_epi8(_mm256_xor_si256(a, _mm256_set1_epi8(-128))); }
     static Wide below(Wide a) { return _mm256_cmpgt_epi8(a, _mm256_set1_epi8(-1)); }
     static Wide flip(Wide b, Wide bits) { return _mm256_xor_si256(b, bits); }
-    // The same, of weights that are to stay in memory: left to itself GCC loads them and spills accumulators.
-    static Wide flip(const int8_t* p, Wide bits) {
-      Wide b;
-      asm("vpxor %2, %1, %0" : "=x"(b) : "x"(bits), "m"(*reinterpret_cast<const __m256i_u*>(p)));
-      return b;
+    // |w| as unsigned bytes, and what flips codes a to the bits of (a - 128) ^ (w < 0 ? -1 : 0).
+    static Wide magnitudes(Wide w) { return _mm256_abs_epi8(w); }
+    static Wide flips(Wide w) {
+      return _mm256_xor_si256(_mm256_cmpgt_epi8(_mm256_setzero_si256(), w), _mm256_set1_epi8(-128));
     }
-    static Words::Wide pairs(Wide a, const int8_t* p) {
-      Wide products;
-      asm("vpmaddubsw %2, %1, %0" : "=x"(products) : "x"(a), "m"(*reinterpret_cast<const __m256i_u*>(p)));
-      return products;
-    }
-    static Wide low_bits(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(0x7F)); }
-    static Wide top_bits(Wide a) { return _mm256_and_si256(a, _mm256_set1_epi8(-128)); }
     // Four bytes of x, four of y, the next four of x ...
     static void store_in_turns(uint8_t* p, Wide x, Wide y) {
       const Wide low = _mm256_unpacklo_epi32(x, y), high = _mm256_unpackhi_epi32(x, y);
       store(p, low_halves(low, high));
       store(p + 32, high_halves(low, high));
     }
-    // For kLanes places, `advance` bytes apart, the sum of the first n (1 to 8) of 8 bytes.
-    static I32 sums(const uint8_t* p, int64_t advance, int64_t n) {
-      const Wide first = _mm256_set1_epi64x(static_cast<int64_t>(~uint64_t{0} >> (64 - 8 * n)));
-      const auto two = [&](int64_t i) {
-        const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + i * advance));
-        const auto* high = reinterpret_cast<const double*>(p + (i + 1) * advance);
-        return _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(low), high));
-      };
-      const auto four = [&](int64_t i) {
-        const Wide eights = _mm256_inserti128_si256(_mm256_castsi128_si256(two(i)), two(i + 2), 1);
-        return _mm256_sad_epu8(_mm256_and_si256(eights, first), _mm256_setzero_si256());
-      };
-      const Wide turns = _mm256_or_si256(four(0), _mm256_slli_epi64(four(4), 32));
-      return _mm256_permutevar8x32_epi32(turns, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
-    }
-    static Wide both(Wide x, Wide y) { return _mm256_and_si256(x, y); }
     static Wide low_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x20); }
     static Wide high_halves(Wide x, Wide y) { return _mm256_permute2x128_si256(x, y, 0x31); }
     static void store(uint8_t* p, Wide x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
@@ -236,6 +216,14 @@ struct Avx2 {
     static void store_halves(uint8_t* p, uint8_t* q, Vec x) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(x));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm256_extracti128_si256(x, 1));
+    }
+    // Eights, `stride` apart.
+    static void store_quarters(uint8_t* p, int64_t stride, Vec x) {
+      const __m128i low = _mm256_castsi256_si128(x), high = _mm256_extracti128_si256(x, 1);
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), low);
+      _mm_storeh_pd(reinterpret_cast<double*>(p + stride), _mm_castsi128_pd(low));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p + 2 * stride), high);
+      _mm_storeh_pd(reinterpret_cast<double*>(p + 3 * stride), _mm_castsi128_pd(high));
     }
     static Vec set(uint8_t x) { return _mm256_set1_epi8(static_cast<char>(x)); }
     static Vec add(Vec x, Vec y) { return _mm256_add_epi8(x, y); }

@@ -8,7 +8,7 @@
 //   Operand             the operands of the 8-bit GEMM: Words, whose activations hold code minus zero point, or
 //                       Bytes, whose activations hold the code itself (shifted by 128 where its signedness is
 //                       the other; the driver corrects for the zero point per column), or
-//                       Mixed (AVX2; kernels/gemm_mixed.h), or
+//                       Mixed (AVX2; kernels/mixed_tile.h), or
 //                       Blocks (kernels/tile_blocks.h): as Bytes, but sums are blocks of two rows and two columns
 // An operand struct has
 //   Activation          int16_t in Words; uint8_t or int8_t in Bytes
