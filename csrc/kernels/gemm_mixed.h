@@ -32,18 +32,13 @@ template <class S>
   return {height, rows / height, rows % height};
 }
 
-// Four rows' codes at a time, or what is left of them.
+// R rows of sums, kLanes each, -> codes; four rows at a time.
 template <class S, int R>
-[[gnu::always_inline]] inline void finish_rows(const MixedSums<S, R>& t, const Finish<S, 1>& finish, uint8_t* out) {
-  if constexpr (R >= 4) {
-    finish.template panel<4>(out, t.sum, t.below.sum, t.below.below.sum, t.below.below.below.sum);
-    finish_rows(t.below.below.below.below, finish, out + 4 * finish.ldc);
-  } else if constexpr (R == 3) {
-    finish.template panel<3>(out, t.sum, t.below.sum, t.below.below.sum, t.sum);
-  } else if constexpr (R == 2) {
-    finish.template panel<2>(out, t.sum, t.below.sum, t.sum, t.sum);
-  } else if constexpr (R == 1) {
-    finish.template panel<1>(out, t.sum, t.sum, t.sum, t.sum);
+[[gnu::always_inline]] inline void finish_tile(const int32_t* sums, const Finish<S, 1>& finish, uint8_t* out) {
+  const auto row = [&](int i) [[gnu::always_inline]] { return S::load(sums + (i < R ? i : 0) * S::kLanes); };
+  if constexpr (R > 0) {
+    finish.template panel<(R < 4 ? R : 4)>(out, row(0), row(1), row(2), row(3));
+    finish_tile<S, (R > 4 ? R - 4 : 0)>(sums + 4 * S::kLanes, finish, out + 4 * finish.ldc);
   }
 }
 
@@ -80,6 +75,11 @@ void mixed_tiles(int64_t height, int64_t tiles, const MixedBlock& block_, MixedR
   MixedRows<S, From> at = to;
   const int64_t share = at.next ? (at.next_bytes / kLine + tiles - 1) / tiles * kLine : 0;
   const int8_t* const end = at.next + at.next_bytes;
+  alignas(64) int32_t before[R * S::kLanes];
+  const auto finish_before = [&]() [[gnu::always_inline]] {
+    finish_tile<S, R>(before, *at.finish, at.out);
+    at.out += R * at.finish->ldc;
+  };
   for (int64_t t = 0; t < tiles; ++t) {
     for (const int8_t* until = at.next + share < end ? at.next + share : end; at.next < until; at.next += kLine)
       __builtin_prefetch(at.next);
@@ -87,8 +87,9 @@ void mixed_tiles(int64_t height, int64_t tiles, const MixedBlock& block_, MixedR
     tile.start(at.initial, at.initial_stride);
     add_block<S, R>(tile, at.a, at.from, block, at.a + at.advance);
     if (at.finish) {
-      finish_rows(tile, *at.finish, at.out);
-      at.out += R * at.finish->ldc;
+      // A tile's codes are made after the next one's products, so that these do not wait for them.
+      if (t > 0) finish_before();
+      tile.save(before, S::kLanes);
     } else {
       tile.save(at.sums, S::kPanel);
       at.sums += R * S::kPanel;
@@ -96,6 +97,7 @@ void mixed_tiles(int64_t height, int64_t tiles, const MixedBlock& block_, MixedR
     at.a += at.advance;
     at.initial += R * at.initial_stride;
   }
+  if (at.finish && tiles > 0) finish_before();
   to = at;
 }
 
