@@ -131,7 +131,6 @@ void bind_program_floats(ProgramClass& c) {
   step<const std::vector<std::optional<int64_t>>&>(c, "float_adaptive_avg_pool", &adaptive_avg_pool,
                                                    py::arg("output_size"));
   step(c, "embedding", &embedding_step);
-  step(c, "cast", &cast_step);
   c.def(
       "recurrent",
       [](Program& p, std::vector<int> inputs, std::string path, const std::string& kernel,

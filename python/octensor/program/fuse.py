@@ -2,6 +2,9 @@
 
 ================== ==================================================================================================
 merge_tables       table after table is one table; quantize after dequantize is one
+quantize_before    quantization of what was dequantized and then moved goes before the movement, where it is a table
+put_channels_last  images that a convolution reads are quantized with channels last
+merge_pairs        a sum or product of a code with a table of itself (x · sigmoid(x)) is a table
 fuse_relu          a ReLU after a layer or sum that nobody else reads is that one's lower bound: both clamp codes at the
                    zero point
 drop_identity      what changes nothing is its input
@@ -70,6 +73,78 @@ def merge_tables(draft: Draft) -> bool:
             step.name, step.inputs = "lookup", [before.inputs[0]]
             changed = True
     return changed
+
+
+_MOVES = ("cut", "reshape", "permute", "expand", "contiguous")
+
+
+def quantize_before(draft: Draft) -> bool:
+    """Let a quantization of what was dequantized and then moved happen before the movement."""
+    for at, step in enumerate(draft.instructions):
+        if step.name != "quantize" or step.attrs["qparams"].is_per_channel:
+            continue
+        moves: list[Instruction] = []
+        made = step.inputs[0].producer
+        while made is not None and made.name in _MOVES:
+            moves.append(made)
+            made = made.inputs[0].producer
+        if not moves or made is None or made.name != "dequantize" or not _is_byte(made.inputs[0].qparams):
+            continue
+        dtype, qparams = step.output.meta.dtype, step.attrs["qparams"]
+        first = Instruction("quantize", step.path, [made.output], {**step.attrs})
+        added = [first]
+        for move in (first, *reversed(moves)):
+            source = made.output if move is first else move.output
+            copy = move if move is first else Instruction(move.name, move.path, [added[-1].output], {**move.attrs})
+            copy.outputs = [Value(source.meta._replace(dtype=dtype, qparams=qparams), producer=copy)]
+            if copy is not first:
+                added.append(copy)
+        draft.replace(step.output, added[-1].output)
+        draft.instructions[at : at + 1] = added
+        return True
+    return False
+
+
+_IMAGE_READERS = ("conv", "max_pool", "avg_pool", "adaptive_avg_pool")
+
+
+def put_channels_last(draft: Draft) -> bool:
+    """Quantize images that convolutions and pools read with channels last."""
+    users, changed = draft.users(), False
+    for step in draft.instructions:
+        if step.name == "quantize" and not step.attrs["channels_last"] and step.output.ndim == 4:
+            step.attrs["channels_last"] = any(u.name in _IMAGE_READERS for u in users.get(step.output, ()))
+            changed = changed or step.attrs["channels_last"]
+    return changed
+
+
+def _root(value: Value) -> tuple[Value, np.ndarray]:
+    """Return what a value is a table of, and the table."""
+    made = value.producer
+    table = None if made is None else _table_of(made)
+    return (value, np.arange(256, dtype=np.uint8)) if made is None or table is None else (made.inputs[0], table)
+
+
+def merge_pairs(draft: Draft) -> bool:
+    """Make one table of a sum or product whose operands are both tables of one value."""
+    changed = False
+    for step in draft.instructions:
+        if step.name not in ("add", "mul"):
+            continue
+        (a, first), (b, second) = (_root(value) for value in step.inputs)
+        if a is b and _is_byte(a.qparams):
+            both = (_coded(table, value) for table, value in zip((first, second), step.inputs, strict=True))
+            run = _C.add if step.name == "add" else _C.mul
+            result = run(*both, step.attrs["qparams"], relu=step.attrs["relu"])
+            step.attrs = {"table": _bytes(result), "qparams": step.attrs["qparams"]}
+            step.name, step.inputs = "lookup", [a]
+            changed = True
+    return changed
+
+
+def _coded(table: np.ndarray, value: Value) -> QTensor:
+    assert value.qparams is not None
+    return QTensor.from_numpy(table.view(value.qparams.dtype.numpy), value.qparams)
 
 
 def fuse_relu(draft: Draft) -> bool:
@@ -150,7 +225,16 @@ def drop_dead(draft: Draft) -> bool:
     return changed
 
 
-RULES: tuple[Rule, ...] = (drop_dead, drop_identity, merge_duplicates, merge_tables, fuse_relu)
+RULES: tuple[Rule, ...] = (
+    drop_dead,
+    drop_identity,
+    merge_duplicates,
+    quantize_before,
+    put_channels_last,
+    merge_tables,
+    merge_pairs,
+    fuse_relu,
+)
 
 
 def fuse(draft: Draft) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._C import QTensor
+from ..arrays import as_array
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta, meta_of
 from ..graph.node import Node
@@ -104,7 +105,9 @@ def _attribute(draft: Draft, module: GraphModule, node: Node, repeated: Any) -> 
     if not isinstance(tensor, (Tensor, QTensor, np.ndarray)):
         return tensor  # a packed weight
     if repeated is None:
-        plain = tensor if isinstance(tensor, QTensor) else np.ascontiguousarray(np.asarray(tensor))
+        plain = (
+            tensor if isinstance(tensor, QTensor) else np.ascontiguousarray(as_array(tensor))
+        )  # float32, as ops take it
         return Value(meta_of(plain), constant=plain)
     place, sizes = repeated
     site = Site(draft, None, node.meta.get("module", ""), None)

@@ -59,26 +59,6 @@ for _name in ("sub", "div"):
     row(_name)(lambda site, a, b, _name=_name, **attrs: binary(site, _name, a, b))
 
 
-@row("batch_norm")
-def batch_norm(
-    site: Site, x: Value, weight: Any, bias: Any, mean: Value, var: Value, *, training: bool, eps: float, **given: Any
-) -> Value:
-    """Add a batch norm in eval mode: a factor and a summand for each channel."""
-    if training or x.qparams is not None:
-        raise Unsupported("programs have batch norms of floats in eval mode alone: call .eval(), or fuse_modules")
-    gamma, beta, m, v = (
-        None if p is None else np.asarray(constant_of(p, "parameter")) for p in (weight, bias, mean, var)
-    )
-    assert m is not None
-    assert v is not None
-    scale = 1 / np.sqrt(v + eps)
-    scale = scale if gamma is None else scale * gamma
-    shift = -m * scale if beta is None else -m * scale + beta
-    across = (-1,) + (1,) * (x.ndim - 2)
-    y = site.add("float_mul", [x, site.constant(scale.reshape(across).astype(np.float32))], site.meta)
-    return site.add("float_add", [y, site.constant(shift.reshape(across).astype(np.float32))], site.meta)
-
-
 @row("neg")
 def neg(site: Site, x: Value) -> Value:
     """Minus x."""
