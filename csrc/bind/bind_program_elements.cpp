@@ -66,7 +66,7 @@ void bind_program_elements(ProgramClass& c) {
       [](Ends start, Ends stop, int64_t by) {
         return range_step({start.first, start.second}, {stop.first, stop.second}, by);
       },
-      py::arg("start"), py::arg("stop"), py::arg("step"));
+      py::arg("start"), py::arg("stop"), py::arg("by"));
   step<float>(c, "float_power", &float_power_step, py::arg("exponent"));
   step<int64_t, double, float, float>(
       c, "float_response_norm",

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..ops import integer_products as integer_products  # fills the table
 from ..ops.embedding import embedding_bag
 from ..ops.exact import EXACT
 from ..ops.moving import order

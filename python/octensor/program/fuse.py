@@ -133,9 +133,9 @@ def merge_pairs(draft: Draft) -> bool:
             continue
         (a, first), (b, second) = (_root(value) for value in step.inputs)
         if a is b and _is_byte(a.qparams):
-            both = (_coded(table, value) for table, value in zip((first, second), step.inputs, strict=True))
             run = _C.add if step.name == "add" else _C.mul
-            result = run(*both, step.attrs["qparams"], relu=step.attrs["relu"])
+            left, right = _coded(first, step.inputs[0]), _coded(second, step.inputs[1])
+            result = run(left, right, step.attrs["qparams"], relu=step.attrs["relu"])
             step.attrs = {"table": _bytes(result), "qparams": step.attrs["qparams"]}
             step.name, step.inputs = "lookup", [a]
             changed = True

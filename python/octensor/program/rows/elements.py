@@ -39,6 +39,11 @@ def pairwise(site: Site, a: Any, b: Any, *, function: str) -> Value:
     return pair(site, function, a, b)
 
 
+_COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater"}
+for _name, _function in {**_COMPARISONS, "ge": "greater_equal"}.items():
+    row(f"call.{_name}")(lambda site, a, b, _function=_function: pair(site, _function, a, b))
+row("call.invert")(lambda site, x: elementwise(site, x, function="not"))
+row("call.to")(lambda site, x, target: cast(site, x, dtype=np.dtype(target).name))
 for _function in ("maximum", "minimum"):
     row(_function)(lambda site, a, b, _function=_function: pair(site, _function, a, b))
 
@@ -88,7 +93,7 @@ def range_(site: Site, *, start: Any, stop: Any, step: Any) -> Value:
     if isinstance(step, BatchSize):
         raise Unsupported("the step of a range follows from the batch")
     ends = [v.pair() if isinstance(v, BatchSize) else (int(v), 0) for v in (start, stop)]
-    return site.add("range", [], site.meta, start=ends[0], stop=ends[1], step=int(step))
+    return site.add("range", [], site.meta, start=ends[0], stop=ends[1], by=int(step))
 
 
 @row("pow")

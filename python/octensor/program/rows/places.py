@@ -79,7 +79,7 @@ def indices_of(site: Site, indices: Any) -> Value:
 
 
 @row("take")
-def take(site: Site, x: Value, indices: Any, *, dim: int) -> Value:
+def take(site: Site, x: Value, *, indices: Any, dim: int) -> Value:
     """Take slices along an axis."""
     return site.add("take", [movable(x), indices_of(site, indices)], site.meta, dim=dim)
 
@@ -91,6 +91,6 @@ def gather(site: Site, x: Value, *, indices: Any, dim: int) -> Value:
 
 
 @row("gather_nd")
-def gather_nd(site: Site, x: Value, indices: Any) -> Value:
+def gather_nd(site: Site, x: Value, *, indices: Any) -> Value:
     """Take slices at tuples of indices."""
     return site.add("gather_nd", [movable(x), indices_of(site, indices)], site.meta)
