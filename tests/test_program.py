@@ -15,6 +15,7 @@ import octensor as ot
 from octensor import _C, nn
 from octensor import quantization as tq
 from octensor.ops import packing
+from octensor.ops.mathematics import sin
 from octensor.program import fuse
 from octensor.program.lower import lower
 from support import backend, backends

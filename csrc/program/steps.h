@@ -51,11 +51,12 @@ PlanStep float_binary_step(FloatBinary op, bool relu);
 PlanStep float_softmax_step(bool log);
 PlanStep float_sum_step(int axes, bool mean);  // over the last axes
 struct FloatNormStep {
-  float eps;
+  double eps;
   int64_t row, groups, run;  // elements of a row; ops/float_math.h
   std::vector<float> weight, bias;
 };
 PlanStep float_norm_step(FloatNormStep norm);
+PlanStep code_norm_step(FloatNormStep norm);  // of codes, by exact statistics, to floats
 PlanStep float_linear_step(Shared<PackedFloat> w, bool relu);
 PlanStep float_matmul_step();
 struct FloatConvStep {

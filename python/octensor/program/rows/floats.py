@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._C import QParams
 from ...graph.meta import TensorMeta
 from ...graph.rows import Unsupported
 from ..ir import WHOLE, BatchSize, Value
@@ -143,26 +144,20 @@ def _norm(
     rows: Any,
     eps: float,
     channels: bool,
-    **given: Any,
+    qparams: QParams | None = None,
 ) -> Value:
-    if x.qparams is not None or given:
-        raise Unsupported("programs have it on floats alone: put a DeQuantStub before it")
     batch = x.meta.shape[0] if x.ndim else 1
     count = rows.fixed + rows.per_batch * batch if isinstance(rows, BatchSize) else rows
     size = math.prod(x.meta.shape)
     groups, run = (count // batch, math.prod(x.meta.shape[2:])) if channels else (1, 1)
     affine = [None if v is None else np.asarray(constant_of(v, "weight")).reshape(-1) for v in (weight, bias)]
-    return site.add(
-        "float_norm",
-        [x],
-        site.meta,
-        eps=eps,
-        row=size // count,
-        groups=groups,
-        run=run,
-        weight=affine[0],
-        bias=affine[1],
-    )
+    sizes = {"row": size // count, "groups": groups, "run": run}
+    step = "float_norm" if qparams is None else "code_norm"
+    meta = site.meta if qparams is None else TensorMeta(x.meta.shape, "float32")
+    y = site.add(step, [x], meta, eps=eps, **sizes, weight=affine[0], bias=affine[1])
+    if qparams is None:
+        return y
+    return site.add("quantize", [y], site.meta, qparams=qparams, channels_last=channels and x.ndim == 4)
 
 
 for _name in ("layer_norm", "group_norm", "instance_norm"):
