@@ -232,6 +232,37 @@ def test_rules_fire_where_they_may():
     assert rules_fired(lambda x: ot.clamp(x, -1000.0, 1000.0))["drop_identity"] == 1
 
 
+def test_floats_between_codes_are_tables():
+    x = ot.randn(2, 3, 4, 5)
+    slopes, factors = ot.tensor([0.1, 0.5, -2.0]), ot.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1)
+
+    def again(y):
+        return ot.quantize_per_tensor(y, 0.03, 40, ot.quint8)
+
+    def gelu(x):
+        x = x.dequantize()
+        return again(x * (ot.erf(x / 1.41421) + 1.0) * 0.5)
+
+    for body, ops in (
+        (lambda x: again(ot.sigmoid(x.dequantize()) ** 2), ["quantize", "lookup"]),
+        (gelu, ["quantize", "lookup"]),
+        (lambda x: again(nn.functional.prelu(x.dequantize(), slopes)), ["quantize", "lookup_channels"]),
+        (lambda x: again(x.dequantize() * factors - 1.0), ["quantize", "lookup_channels"]),
+    ):
+        program = ot.compile(Chain(body), x)
+        assert_equal(program(x), Chain(body)(x))
+        assert [step["op"] for step in program.steps()] == ops
+    row = ot.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    for body in (
+        lambda x: again(x.dequantize() * row),  # another one for each column
+        lambda x: again(x.dequantize() + ot.flip(x, 0).dequantize()),  # of two codes
+        lambda x: again(ot.softmax(x.dequantize(), -1)),
+    ):
+        program = ot.compile(Chain(body), x)
+        assert_equal(program(x), Chain(body)(x))
+        assert [step["op"] for step in program.steps()][-1] == "quantize"
+
+
 def test_rules_do_not_fire_where_they_must_not():
     q = ot.ops.quantized
 

@@ -4,6 +4,7 @@
 merge_tables       table after table is one table; quantize after dequantize is one
 quantize_before    quantization of what was dequantized and then moved goes before the movement, where it is a table
 put_channels_last  images that a convolution reads are quantized with channels last
+merge_floats       float functions of a code, quantized again, are a table (`tables`)
 merge_pairs        a sum or product of a code with a table of itself (x · sigmoid(x)) is a table
 fuse_relu          a ReLU after a layer or sum that nobody else reads is that one's lower bound: both clamp codes at the
                    zero point
@@ -23,13 +24,9 @@ import numpy as np
 from .. import _C
 from .._C import QParams, QTensor
 from .ir import WHOLE, Draft, Instruction, Value
+from .tables import all_codes, merge_floats
 
 Rule = Callable[[Draft], bool]
-
-
-def _codes(qparams: QParams) -> QTensor:
-    """Return a tensor of all 256 codes, in the order of their bytes."""
-    return QTensor.from_numpy(np.arange(256, dtype=np.uint8).view(qparams.dtype.numpy), qparams)
 
 
 def _bytes(x: QTensor) -> np.ndarray:
@@ -47,7 +44,7 @@ def _table_of(instruction: Instruction) -> np.ndarray | None:
         return table
     source = instruction.inputs[0].qparams if instruction.inputs else None
     if instruction.name == "requantize" and source is not None and _is_byte(source):
-        return _bytes(_C.requantize(_codes(source), instruction.attrs["qparams"]))
+        return _bytes(_C.requantize(all_codes(source), instruction.attrs["qparams"]))
     return None
 
 
@@ -61,7 +58,7 @@ def merge_tables(draft: Draft) -> bool:
         if step.name == "quantize" and before.name == "dequantize":
             source = before.inputs[0].qparams
             if source is not None and _is_byte(source) and _is_byte(step.attrs["qparams"]):
-                step.attrs = {"table": _bytes(_C.requantize(_codes(source), step.attrs["qparams"])), **step.attrs}
+                step.attrs = {"table": _bytes(_C.requantize(all_codes(source), step.attrs["qparams"])), **step.attrs}
                 step.attrs.pop("channels_last")
                 step.name, step.inputs = "lookup", [before.inputs[0]]
                 changed = True
@@ -157,7 +154,7 @@ def fuse_relu(draft: Draft) -> bool:
         qparams = before.attrs.get("qparams")
         if qparams is None or qparams != step.attrs["qparams"]:
             continue
-        codes = np.asarray(_codes(qparams).int_repr()).astype(np.int64)
+        codes = np.asarray(all_codes(qparams).int_repr()).astype(np.int64)
         clamped = np.maximum(codes, qparams.zero_point).astype(qparams.dtype.numpy).view(np.uint8)
         if np.array_equal(step.attrs["table"], clamped):
             before.attrs["relu"] = True
@@ -232,6 +229,7 @@ RULES: tuple[Rule, ...] = (
     quantize_before,
     put_channels_last,
     merge_tables,
+    merge_floats,
     merge_pairs,
     fuse_relu,
 )
