@@ -252,11 +252,16 @@ def test_floats_between_codes_are_tables():
         program = ot.compile(Chain(body), x)
         assert_equal(program(x), Chain(body)(x))
         assert [step["op"] for step in program.steps()] == ops
+    pooled = Chain(lambda x: again(nn.functional.max_pool2d(nn.functional.prelu(x.dequantize(), slopes), 3, 2, 1)))
+    program = ot.compile(pooled, x)
+    assert_equal(program(x), pooled(x))
+    assert not any(step["op"].startswith("float") for step in program.steps())
     row = ot.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
     for body in (
         lambda x: again(x.dequantize() * row),  # another one for each column
         lambda x: again(x.dequantize() + ot.flip(x, 0).dequantize()),  # of two codes
         lambda x: again(ot.softmax(x.dequantize(), -1)),
+        lambda x: again(nn.functional.max_pool2d(ot.sqrt(x.dequantize()), 2)),  # NaN wins, and is the zero point
     ):
         program = ot.compile(Chain(body), x)
         assert_equal(program(x), Chain(body)(x))

@@ -2,7 +2,7 @@
 
 ================== ==================================================================================================
 merge_tables       table after table is one table; quantize after dequantize is one
-quantize_before    quantization of what was dequantized and then moved goes before the movement, where it is a table
+quantize_before    quantization goes before movement, where it is a table
 put_channels_last  images that a convolution reads are quantized with channels last
 merge_floats       float functions of a code, quantized again, are a table (`tables`)
 merge_pairs        a sum or product of a code with a table of itself (x · sigmoid(x)) is a table
@@ -24,7 +24,7 @@ import numpy as np
 from .. import _C
 from .._C import QParams, QTensor
 from .ir import WHOLE, Draft, Instruction, Value
-from .tables import all_codes, merge_floats
+from .tables import all_codes, merge_floats, tabulates
 
 Rule = Callable[[Draft], bool]
 
@@ -72,30 +72,34 @@ def merge_tables(draft: Draft) -> bool:
     return changed
 
 
-_MOVES = ("cut", "reshape", "permute", "expand", "contiguous")
+# What moves values, or takes the largest of them, and what it is on codes.
+_MOVES = {name: name for name in ("cut", "reshape", "permute", "expand", "contiguous")} | {"float_max_pool": "max_pool"}
 
 
 def quantize_before(draft: Draft) -> bool:
-    """Let a quantization of what was dequantized and then moved happen before the movement."""
+    """Let a quantization happen before the values are moved, where it then is a table.
+
+    It may change places with the largest value of a window as well: larger values have no smaller codes.
+    """
     for at, step in enumerate(draft.instructions):
         if step.name != "quantize" or step.attrs["qparams"].is_per_channel:
             continue
         moves: list[Instruction] = []
-        made = step.inputs[0].producer
-        while made is not None and made.name in _MOVES:
-            moves.append(made)
-            made = made.inputs[0].producer
-        if not moves or made is None or made.name != "dequantize" or not _is_byte(made.inputs[0].qparams):
+        value = step.inputs[0]
+        while value.producer is not None and value.producer.name in _MOVES:
+            moves.append(value.producer)
+            value = value.producer.inputs[0]
+        if not moves or not tabulates(value, draft, any(move.name == "float_max_pool" for move in moves)):
             continue
+        coded = Instruction("quantize", step.path, [value], {**step.attrs})
+        added = [coded]
+        for move in reversed(moves):
+            added.append(Instruction(_MOVES[move.name], move.path, [], {**move.attrs}))
         dtype, qparams = step.output.meta.dtype, step.attrs["qparams"]
-        first = Instruction("quantize", step.path, [made.output], {**step.attrs})
-        added = [first]
-        for move in (first, *reversed(moves)):
-            source = made.output if move is first else move.output
-            copy = move if move is first else Instruction(move.name, move.path, [added[-1].output], {**move.attrs})
-            copy.outputs = [Value(source.meta._replace(dtype=dtype, qparams=qparams), producer=copy)]
-            if copy is not first:
-                added.append(copy)
+        for made, real in zip(added, (value, *(move.output for move in reversed(moves))), strict=True):
+            made.outputs = [Value(real.meta._replace(dtype=dtype, qparams=qparams), producer=made)]
+        for made, before in zip(added[1:], added, strict=False):
+            made.inputs = [before.output]
         draft.replace(step.output, added[-1].output)
         draft.instructions[at : at + 1] = added
         return True

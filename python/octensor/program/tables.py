@@ -72,10 +72,10 @@ def _between(value: Value) -> tuple[Value, list[Instruction], bool] | None:
     return None if source is None or not steps else (source, steps, channels)
 
 
-def _tables(
-    source: Value, steps: list[Instruction], draft: Draft, step: Instruction, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Return what a quantization gives for all codes, in order, along axis 0."""
+def _run(
+    source: Value, steps: list[Instruction], draft: Draft, result: Value, shape: tuple[int, ...]
+) -> np.ndarray | QTensor:
+    """Return what steps make of all codes, which are dequantized in order along axis 0 of a tensor."""
     program = _C.Program()
     assert source.producer is not None
     qparams = source.producer.inputs[0].qparams
@@ -83,38 +83,60 @@ def _tables(
     codes = all_codes(qparams, shape)
     numbers = {source: program.dequantize([program.add_input("x", codes, list(shape))], "")}
     for part in draft.instructions:
-        if part in steps or part is step:
+        if part in steps:
             for value in part.inputs:
                 if value not in numbers:
                     numbers[value] = program.add_constant(value.constant)
             made = getattr(program, part.name)([numbers[value] for value in part.inputs], "", **part.attrs)
             numbers[part.output] = made
-    program.set_outputs([numbers[step.output]])
-    (result,) = program.run([codes])
-    return np.ascontiguousarray(result.int_repr()).view(np.uint8)
+    program.set_outputs([numbers[result]])
+    values: np.ndarray | QTensor = program.run([codes])[0]
+    return values
+
+
+def _shape(value: Value, channels: bool) -> tuple[int, ...]:
+    """Return 256 codes, for each channel, with as many axes as a value."""
+    return (256, value.meta.shape[1] if channels else 1, *(1,) * (value.ndim - 2))[: value.ndim]
+
+
+def tabulates(value: Value, draft: Draft, in_order: bool) -> bool:
+    """Whether quantizing a value is a table of codes; with `in_order`, one whose entries can be compared: no NaN."""
+    made = value.producer
+    if made is None or not value.ndim:
+        return False
+    found = (value, [], False) if made.name == "dequantize" else _between(value)
+    if found is None:
+        return False
+    source, steps, channels = found
+    assert source.producer is not None
+    qparams = source.producer.inputs[0].qparams
+    if qparams is None or qparams.is_per_channel or qparams.dtype.itemsize != 1:
+        return False
+    return not in_order or not np.isnan(np.asarray(_run(source, steps, draft, value, _shape(value, channels)))).any()
 
 
 def merge_floats(draft: Draft) -> bool:
     """Make one table of what floats do to codes before they are quantized again."""
     for step in draft.instructions:
-        qparams = step.attrs.get("qparams")
-        if step.name != "quantize" or qparams.is_per_channel or qparams.dtype.itemsize != 1 or not step.output.ndim:
+        if step.name != "quantize":
+            continue
+        qparams: QParams = step.attrs["qparams"]
+        if qparams.is_per_channel or qparams.dtype.itemsize != 1 or not step.output.ndim:
             continue
         found = _between(step.inputs[0])
         if found is None:
             continue
+        if not tabulates(step.inputs[0], draft, False):
+            continue
         source, steps, channels = found
         assert source.producer is not None
-        codes = source.producer.inputs[0]
-        known = codes.qparams
-        if known is None or known.is_per_channel or known.dtype.itemsize != 1:
-            continue
-        ndim, count = step.output.ndim, step.output.meta.shape[1] if channels else 1
-        tables = _tables(source, steps, draft, step, (256, count, *(1,) * (ndim - 2))[:ndim]).reshape(256, count)
+        result = _run(source, [*steps, step], draft, step.output, _shape(step.output, channels))
+        assert isinstance(result, QTensor)
+        tables = np.ascontiguousarray(result.int_repr()).view(np.uint8).reshape(256, -1)
         if channels:
             step.name, step.attrs = "lookup_channels", {"tables": np.ascontiguousarray(tables.T), "qparams": qparams}
         else:
             step.name, step.attrs = "lookup", {"table": tables.reshape(256), "qparams": qparams}
-        step.inputs = [codes]
+        step.inputs = [source.producer.inputs[0]]
         return True
     return False

@@ -39,23 +39,10 @@ def pairwise(site: Site, a: Any, b: Any, *, function: str) -> Value:
     return pair(site, function, a, b)
 
 
-_COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater"}
-for _name, _function in {**_COMPARISONS, "ge": "greater_equal"}.items():
-    row(f"call.{_name}")(lambda site, a, b, _function=_function: pair(site, _function, a, b))
-row("call.invert")(lambda site, x: elementwise(site, x, function="not"))
-row("call.to")(lambda site, x, target: cast(site, x, dtype=np.dtype(target).name))
-for _function in ("maximum", "minimum"):
-    row(_function)(lambda site, a, b, _function=_function: pair(site, _function, a, b))
-
-
 @row("elementwise")
 def elementwise(site: Site, x: Value, *, function: str) -> Value:
     """Apply a function of one element."""
     return site.add("unary", numbers(site, x), site.meta, name=function)
-
-
-for _function in ("abs", "sign", "floor", "ceil", "round", "reciprocal"):
-    row(_function)(lambda site, x, _function=_function: elementwise(site, x, function=_function))
 
 
 @row("where")
@@ -74,7 +61,8 @@ def where(site: Site, condition: Value, a: Any, b: Any) -> Value:
 def masked_fill(site: Site, x: Value, *, mask: Any, value: float) -> Value:
     """Put a number where a mask is true."""
     chosen = mask if isinstance(mask, Value) else site.constant(np.asarray(mask))
-    return where(site, chosen, value, x)
+    filled: Value = where(site, chosen, value, x)
+    return filled
 
 
 @row("cast")
@@ -139,3 +127,14 @@ def _extreme(largest: bool) -> Any:
 
 row("amax")(_extreme(True))
 row("amin")(_extreme(False))
+
+
+_COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater"}
+for _name, _function in {**_COMPARISONS, "ge": "greater_equal"}.items():
+    row(f"call.{_name}")(lambda site, a, b, _function=_function: pair(site, _function, a, b))
+row("call.invert")(lambda site, x: elementwise(site, x, function="not"))
+row("call.to")(lambda site, x, target: cast(site, x, dtype=np.dtype(target).name))
+for _function in ("maximum", "minimum"):
+    row(_function)(lambda site, a, b, _function=_function: pair(site, _function, a, b))
+for _function in ("abs", "sign", "floor", "ceil", "round", "reciprocal"):
+    row(_function)(lambda site, x, _function=_function: elementwise(site, x, function=_function))
