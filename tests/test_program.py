@@ -229,6 +229,7 @@ def test_rules_fire_where_they_may():
     assert rules_fired(lambda x: q.add_relu(ot.relu(x), q.relu6(x), 0.05, 90))["merge_pairs"] == 1
     assert rules_fired(lambda x: ot.quantize_per_tensor(x.dequantize()[:, 1:].T, 0.2, 7, ot.qint8))["quantize_before"]
     assert rules_fired(lambda x: (ot.relu(x), ot.relu(x)))["merge_duplicates"] == 1
+    assert rules_fired(lambda x: q.cat([x, ot.relu(x)[:, :2]], 1, 0.2, 90))["requantize_parts"] == 2
     assert rules_fired(lambda x: ot.clamp(x, -1000.0, 1000.0))["drop_identity"] == 1
 
 
@@ -277,6 +278,7 @@ def test_rules_do_not_fire_where_they_must_not():
 
     assert "fuse_relu" not in rules_fired(two_readers)
     assert "fuse_relu" not in rules_fired(lambda x: ot.clamp(q.add(x, ot.flip(x, 1), 0.2, 90), 0.5))
+    assert "requantize_parts" not in rules_fired(lambda x: q.cat([x, ot.relu(x)], 1, 0.1, 100))
     assert "merge_pairs" not in rules_fired(lambda x: q.add(x, ot.flip(x, 1), 0.2, 90))
     assert "merge_duplicates" not in rules_fired(lambda x: (q.add(x, x, 0.2, 90), q.add(x, x, 0.2, 91)))
     assert "merge_tables" not in rules_fired(lambda x: ot.quantize_per_tensor(x.dequantize() * 2.0, 0.2, 7, ot.qint8))

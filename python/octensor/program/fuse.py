@@ -3,6 +3,7 @@
 ================== ==================================================================================================
 merge_tables       table after table is one table; quantize after dequantize is one
 quantize_before    quantization goes before movement, where it is a table
+requantize_parts   parts of a join get its parameters before, which is often a table less
 put_channels_last  images that a convolution reads are quantized with channels last
 merge_floats       float functions of a code, quantized again, are a table (`tables`)
 merge_pairs        a sum or product of a code with a table of itself (x · sigmoid(x)) is a table
@@ -84,25 +85,52 @@ def quantize_before(draft: Draft) -> bool:
     for at, step in enumerate(draft.instructions):
         if step.name != "quantize" or step.attrs["qparams"].is_per_channel:
             continue
-        moves: list[Instruction] = []
-        value = step.inputs[0]
-        while value.producer is not None and value.producer.name in _MOVES:
-            moves.append(value.producer)
-            value = value.producer.inputs[0]
+        value, moves = _moved(step.inputs[0])
         if not moves or not tabulates(value, draft, any(move.name == "float_max_pool" for move in moves)):
             continue
-        coded = Instruction("quantize", step.path, [value], {**step.attrs})
-        added = [coded]
-        for move in reversed(moves):
-            added.append(Instruction(_MOVES[move.name], move.path, [], {**move.attrs}))
-        dtype, qparams = step.output.meta.dtype, step.attrs["qparams"]
-        for made, real in zip(added, (value, *(move.output for move in reversed(moves))), strict=True):
-            made.outputs = [Value(real.meta._replace(dtype=dtype, qparams=qparams), producer=made)]
-        for made, before in zip(added[1:], added, strict=False):
-            made.inputs = [before.output]
+        added = _again(Instruction("quantize", step.path, [value], {**step.attrs}), moves, step.attrs["qparams"])
         draft.replace(step.output, added[-1].output)
         draft.instructions[at : at + 1] = added
         return True
+    return False
+
+
+def _moved(value: Value) -> tuple[Value, list[Instruction]]:
+    """Return what a value was before it was moved, and how it was, in order."""
+    moves: list[Instruction] = []
+    while value.producer is not None and value.producer.name in _MOVES:
+        moves.append(value.producer)
+        value = value.producer.inputs[0]
+    return value, moves[::-1]
+
+
+def _again(first: Instruction, moves: list[Instruction], qparams: QParams) -> list[Instruction]:
+    """Return an instruction that makes codes, and the moves again behind it; all with outputs."""
+    added = [first, *(Instruction(_MOVES[move.name], move.path, [], {**move.attrs}) for move in moves)]
+    for made, real in zip(added, (first.inputs[0], *(move.output for move in moves)), strict=True):
+        meta = real.meta._replace(dtype=qparams.dtype.name, qparams=qparams)
+        made.outputs = [Value(meta, producer=made)]
+    for made, before in zip(added[1:], added, strict=False):
+        made.inputs = [before.output]
+    return added
+
+
+def requantize_parts(draft: Draft) -> bool:
+    """Give the parts of a join its parameters where they are dense, not part by part as they are joined."""
+    for at, step in enumerate(draft.instructions):
+        qparams = step.attrs.get("qparams")
+        if step.name != "cat" or not _is_byte(qparams):
+            continue
+        for i, part in enumerate(step.inputs):
+            if part.qparams == qparams or not _is_byte(part.qparams) or part.constant is not None:
+                continue
+            value, moves = _moved(part)
+            assert part.qparams is not None
+            attrs = {"table": _bytes(_C.requantize(all_codes(part.qparams), qparams)), "qparams": qparams}
+            added = _again(Instruction("lookup", step.path, [value], attrs), moves, qparams)
+            step.inputs[i] = added[-1].output
+            draft.instructions[at:at] = added
+            return True
     return False
 
 
@@ -231,6 +259,7 @@ RULES: tuple[Rule, ...] = (
     drop_identity,
     merge_duplicates,
     quantize_before,
+    requantize_parts,
     put_channels_last,
     merge_tables,
     merge_floats,
