@@ -11,10 +11,11 @@ import pytest
 import octensor as ot
 from octensor import _C, nn
 from octensor.nn import functional as F
-from octensor.ops import integer_products, mathematics, moving
-from octensor.ops.exact import CAST
+from octensor.onnx.operators.values import run
+from octensor.ops import integer_products, mathematics, moving, reduce
+from octensor.ops.exact import CAST, DEQUANTIZE
 from octensor.ops.spec import apply
-from octensor.ops.whole import ARG_EXTREME, ELEMENTWISE, PAIRWISE, RANGE
+from octensor.ops.whole import ARG_EXTREME, ELEMENTWISE, PAIRWISE, RANGE, REDUCE_WHOLE, RUNNING_SUMS
 from support import backend, backends
 from test_program import leaves
 
@@ -164,6 +165,22 @@ def test_whole_numbers(dtype: Any) -> None:
         check(model, inputs)
 
 
+def test_along_axes() -> None:
+    def model(x: Any, ids: Any, codes: Any) -> Any:
+        q = ot.quantize_per_tensor(codes, 0.1, 90, ot.quint8)
+        floats_ = [ot.argmax(x, 1), reduce.argmin(x, 2, True), ot.max(x, 1), mathematics.cumsum(x, 2), ot.max(q, 0)]
+        lasts = [ARG_EXTREME(v, dim=1, keepdim=False, largest=large, last=True) for v in (x, ids) for large in (0, 1)]
+        whole = [REDUCE_WHOLE(ids, function=f, dim=(0, 2), keepdim=True) for f in ("sum", "max", "min")]
+        return floats_, lasts, whole, RUNNING_SUMS(ids, dim=1), RUNNING_SUMS(ids, dim=-1)
+
+    def inputs(n: int) -> tuple[Any, ...]:
+        x = floats(n, 5, 7)
+        x[0, 2, 3] = np.nan
+        return ot.Tensor(x), np.arange(n * 35).reshape(n, 5, 7) * 7 % 11 - 3, *images(n, 4, 3)
+
+    check(model, inputs)
+
+
 def test_casts() -> None:
     values = {
         "float32": np.array([0.0, -0.0, 1.5, -1.5, 2.5, 1e9, -1e9, np.inf, -np.inf, np.nan, 3e18, 1e30], np.float32),
@@ -248,6 +265,31 @@ def test_what_constants_alone_make_is_computed_while_compiling() -> None:
 
     program = check(model, lambda n: images(n, 7))
     assert [step["op"] for step in program.steps()] == ["float_mul", "float_add"]
+
+
+def test_codes_whose_scale_is_computed() -> None:
+    w = np.random.default_rng(0).integers(-128, 128, (7, 4)).astype(np.int8)
+    table = np.random.default_rng(1).integers(0, 256, (9, 7)).astype(np.uint8)
+    zeros = np.array([0, 3, -4, 9], np.int8)
+
+    def model(x: Any, y: Any, ids: Any, picture: Any) -> Any:
+        codes, scale, zero = integer_products.DYNAMIC_QUANTIZE(x)
+        others, _, zero_y = integer_products.DYNAMIC_QUANTIZE(y)
+        products = [
+            integer_products.MATMUL_INTEGER(codes, w, zero, zeros),
+            integer_products.MATMUL_INTEGER(codes, others, zero, zero_y),
+            integer_products.MATMUL_INTEGER(codes, others, None, zero_y),
+        ]
+        rows = run(moving.TAKE, table, indices=ids, dim=0)
+        real = DEQUANTIZE(integer_products.AS_CODES(rows, qparams=Q[0]))
+        brightness = CAST(picture, dtype="float32")
+        return products, scale, zero, integer_products.DEQUANTIZE_BY(codes, scale, zero), real, brightness, codes
+
+    def inputs(n: int) -> tuple[Any, ...]:
+        picture = (np.arange(n * 6).reshape(n, 6) * 50 % 256).astype(np.uint8)
+        return *images(n, 5, 7), *images(n, 7, 3), np.arange(2 * n).reshape(n, 2) % 9 - 4, picture
+
+    check(model, inputs)
 
 
 def test_arrays_of_codes_go_into_files(tmp_path: Any) -> None:

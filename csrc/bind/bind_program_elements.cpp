@@ -60,6 +60,9 @@ void bind_program_elements(ProgramClass& c) {
   step<const std::string&>(c, "pair", &pair_step, py::arg("name"));
   step(c, "select", &select_step);
   step<int, bool>(c, "extreme", &extreme_step, py::arg("axes"), py::arg("largest"));
+  step<bool, bool>(c, "place", &place_step, py::arg("largest"), py::arg("last"));
+  step<int>(c, "whole_sum", &whole_sum_step, py::arg("axes"));
+  step<int64_t>(c, "running_sums", &running_sums_step, py::arg("dim"));
   using Ends = std::pair<int64_t, int64_t>;
   step<Ends, Ends, int64_t>(
       c, "range",
@@ -96,6 +99,16 @@ void bind_program_elements(ProgramClass& c) {
         return lookup_channels_step({tables.data(), tables.data() + tables.size()}, q);
       },
       py::arg("tables"), py::arg("qparams").none(false));
+  step<const std::shared_ptr<QParams>&>(
+      c, "with_qparams", [](const std::shared_ptr<QParams>& q) { return with_qparams_step(q); },
+      py::arg("qparams").none(false));
+  c.def(
+      "dynamic_quantize",
+      [](Program& p, std::vector<int> inputs, std::string path) {
+        return p.add_step("dynamic_quantize", std::move(path), std::move(inputs), 3, dynamic_quantize_step());
+      },
+      py::arg("inputs"), py::arg("path"));
+  step<bool, bool>(c, "matmul_integer", &matmul_integer_step, py::arg("a_zeros"), py::arg("b_zeros"));
 }
 
 }  // namespace octensor::bind

@@ -1,5 +1,5 @@
-// Layer, group and instance norm of 8-bit codes, as floats: rows of n codes with exact integer statistics. With S the sum
-// of a row's codes and T that of their squares
+// Layer, group and instance norm of 8-bit codes, as floats: rows of n codes with exact integer statistics. With S the
+// sum of a row's codes and T that of their squares
 //
 //   mean = f32(S / n),   inverse = f32(s / sqrt((n T - S^2) / n^2 * s^2 + eps)), both from float64
 //   y = ((f32(q) - mean) * inverse) * weight + bias, in float32, each step rounded

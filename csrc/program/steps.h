@@ -89,11 +89,20 @@ PlanStep cat_step(int64_t axis, QParamsPtr qparams);  // no parameters: of float
 PlanStep unary_step(const std::string& name, double a, double b);
 PlanStep cast_step(Element to);
 PlanStep pair_step(const std::string& name);
-PlanStep select_step();                         // inputs condition, one, other
+PlanStep select_step();  // inputs condition, one, other
+// Along axes (steps_reduce.cpp): over the last ones; the place is that of the first, or last, along the last one.
+PlanStep place_step(bool largest, bool last);
+PlanStep whole_sum_step(int axes);
+PlanStep running_sums_step(int64_t dim);
 PlanStep extreme_step(int axes, bool largest);  // over the last axes
 PlanStep range_step(Size start, Size stop, int64_t step);
 PlanStep float_power_step(float exponent);
 PlanStep float_response_norm_step(ops::ResponseNorm norm);
+
+// Codes whose parameters are computed (steps_integer.cpp).
+PlanStep with_qparams_step(QParamsPtr qparams);            // the same codes, with these parameters
+PlanStep dynamic_quantize_step();                          // outputs codes, scale and zero point
+PlanStep matmul_integer_step(bool a_zeros, bool b_zeros);  // inputs a, b and the zero points there are
 
 // Other places (steps_places.cpp).
 struct AxisPick {  // what an axis is made of: itself; with places around it; its nearest ones; those of a list

@@ -4,7 +4,6 @@
 
 #include "core/check.h"
 #include "ops/elements.h"
-#include "ops/extremes.h"
 #include "ops/float_power.h"
 #include "program/steps.h"
 #include "program/wanted.h"
@@ -121,27 +120,6 @@ PlanStep select_step() {
     return {.outputs = {{.view = std::move(b.out)}},
             .run = [=, how = std::move(b.how), row = ops::select_of(item)](const Operands& t) {
               how.run(row, operand(*t.in[0]), operand(*t.in[1]), operand(*t.in[2]), t.out[0]->bytes(), item);
-            }};
-  };
-}
-
-PlanStep extreme_step(int axes, bool largest) {
-  return [=](Inputs& in) -> Planned {
-    const View& x = in.dense(0);
-    check(x.ndim() >= axes, "amax: input: expected at least ", axes, " axes, got ", x.text());
-    check<TypeError>(x.element != Element::boolean && (x.element != Element::codes || !x.qparams->per_channel()),
-                     "amax: input: expected numbers, or codes with one scale, got ", x.text());
-    const bool codes = x.element == Element::codes && x.itemsize() == 1;
-    const auto kind = codes ? is_signed8(x.qparams->dtype()) ? ops::Ordered::int8 : ops::Ordered::uint8
-                      : x.element == Element::float32 ? ops::Ordered::float32
-                      : x.element == Element::int64   ? ops::Ordered::int64
-                                                      : ops::Ordered::int32;
-    const auto middle = x.shape.end() - axes;
-    const int64_t rows = count({x.shape.begin(), middle}), n = count({middle, x.shape.end()});
-    check(n > 0 || rows == 0, "amax: input: expected at least one value, got ", x.text());
-    return {.outputs = {{.view = dense_view(x.element, x.qparams, {x.shape.begin(), middle})}},
-            .run = [=](const Operands& t) {
-              ops::extremes_into(kind, largest, t.in[0]->bytes(), rows, n, t.out[0]->bytes());
             }};
   };
 }

@@ -132,7 +132,7 @@ class _Writer:
             self.constants[name] = self.constant(name, value)
             return {"constant": name}
         place, sizes = repeated
-        self.constants[name] = self.constant(name, np.ascontiguousarray(place))
+        self.constants[name] = self.constant(name, place)
         return self.add("expand", [{"constant": name}], {"shape": encode(tuple(sizes), self.special)}, node)
 
     def constant(self, name: str, value: Any) -> dict[str, Any]:

@@ -17,14 +17,14 @@ from .._C import QTensor
 from ..arrays import as_array
 from ..autograd import no_grad
 from ..graph.graph_module import GraphModule
-from ..graph.meta import TensorMeta, meta_of
+from ..graph.meta import TensorMeta
 from ..graph.node import Node
 from ..graph.rows import Rows, Unsupported, walk, where
 from ..io.callables import name_of
 from ..ops.spec import OpSpec
 from ..tensor import Tensor
 from .batch import BoundToBatch, batch_size, fetch
-from .ir import Draft, Instruction, Value, has_batch
+from .ir import Draft, Instruction, Value, constant_value, has_batch, plain_array, plain_meta
 
 ROWS = Rows()
 row = ROWS.row
@@ -56,7 +56,7 @@ class Site:
 
     def constant(self, array: Any) -> Value:
         """Return a constant as a value."""
-        return Value(meta_of(array), constant=array)
+        return constant_value(array)
 
 
 def constant_of(value: Value | None, what: str) -> Any:
@@ -98,7 +98,7 @@ def _input(draft: Draft, node: Node) -> Any:
         if meta is None:
             return None
         raise CompileError(f"compile: input {node.name!r}: expected a tensor, got a {type(meta).__name__} of them")
-    value = Value(meta)
+    value = Value(plain_meta(meta))
     draft.inputs.append((str(node.target), value))
     return value
 
@@ -108,13 +108,11 @@ def _attribute(draft: Draft, module: GraphModule, node: Node, repeated: Any) -> 
     if not isinstance(tensor, (Tensor, QTensor, np.ndarray)):
         return tensor  # a packed weight
     if repeated is None:
-        plain = (
-            tensor if isinstance(tensor, QTensor) else np.ascontiguousarray(as_array(tensor))
-        )  # float32, as ops take it
-        return Value(meta_of(plain), constant=plain)
+        # Floats are float32, as ops take them.
+        return constant_value(tensor if isinstance(tensor, QTensor) else np.ascontiguousarray(as_array(tensor)))
     place, sizes = repeated
     site = Site(draft, None, node.meta.get("module", ""), None)
-    return ROWS["expand"](site, site.constant(np.ascontiguousarray(place)), shape=sizes, like=node.meta["tensor"])
+    return ROWS["expand"](site, constant_value(place), shape=sizes, like=node.meta["tensor"])
 
 
 def _call(draft: Draft, node: Node, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -136,7 +134,7 @@ def _call(draft: Draft, node: Node, args: Any, kwargs: dict[str, Any]) -> Any:
         )
     if name not in ROWS.batched and has_batch((args, kwargs)):
         raise BoundToBatch(f"an attribute of {where(node)} follows from the batch")
-    site = Site(draft, spec, node.meta.get("module", ""), node.meta.get("tensor"))
+    site = Site(draft, spec, node.meta.get("module", ""), plain_meta(node.meta.get("tensor")))
     return ROWS[name](site, *args, **kwargs)
 
 
@@ -150,7 +148,7 @@ def _folded(spec: Any, args: Any, kwargs: dict[str, Any]) -> Value | None:
     def constant(part: Any) -> Any:
         if isinstance(part, Value):
             found.append(part)
-            return part.constant
+            return plain_array(part.constant)
         if isinstance(part, (tuple, list)) and not hasattr(part, "_fields"):
             return type(part)(constant(p) for p in part)
         return part
@@ -164,7 +162,7 @@ def _folded(spec: Any, args: Any, kwargs: dict[str, Any]) -> Value | None:
     if not isinstance(array, (QTensor, np.ndarray)):
         return None
     size = sum(math.prod(value.meta.shape) for value in found)
-    return Value(meta_of(array), constant=array) if math.prod(array.shape) <= max(MOST_FOLDED, size) else None
+    return constant_value(array) if math.prod(array.shape) <= max(MOST_FOLDED, size) else None
 
 
 def _outputs(draft: Draft, tree: Any) -> None:

@@ -5,7 +5,9 @@ from . import codes as codes
 from . import dynamic as dynamic
 from . import elements as elements
 from . import floats as floats
+from . import integer as integer
 from . import layers as layers
 from . import movement as movement
 from . import places as places
+from . import reduce as reduce
 from . import sequences as sequences

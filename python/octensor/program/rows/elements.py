@@ -1,4 +1,4 @@
-"""Comparisons, logic, choices, whole numbers and casts; reductions that choose."""
+"""Comparisons, logic, choices, whole numbers and casts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...graph.meta import TensorMeta
 from ...graph.rows import Unsupported
-from ..ir import WHOLE, BatchSize, Value
+from ..ir import BatchSize, Value, is_plain
 from ..lower import Site, row
 from .codes import quantized
 from .places import movable
@@ -51,6 +50,8 @@ def where(site: Site, condition: Value, a: Any, b: Any) -> Value:
     if not isinstance(condition, Value) or condition.meta.dtype != "bool":
         raise Unsupported("its condition is not a boolean tensor")
     if any(isinstance(v, Value) and quantized(movable(v)) for v in (a, b)):
+        if isinstance(a, Value) and isinstance(b, Value) and is_plain(a.qparams) and is_plain(b.qparams):
+            return site.add("select", [condition, a, b], site.meta)
         raise Unsupported("programs choose between floats, whole numbers or booleans: dequantize before it")
     if not any(isinstance(v, Value) for v in (a, b)):
         a = site.constant(np.asarray(a, site.meta.dtype))
@@ -70,6 +71,9 @@ def cast(site: Site, x: Value, *, dtype: str) -> Value:
     """Give the values in another dtype."""
     if x.meta.dtype == dtype:
         return x
+    if quantized(x) and is_plain(x.qparams) and dtype in NUMBERS:
+        x = site.add("dequantize", [x], x.meta._replace(dtype="float32", qparams=None))
+        return x if dtype == "float32" else site.add("cast", [x], site.meta, dtype=dtype)
     if x.meta.dtype not in NUMBERS or dtype not in NUMBERS:
         raise Unsupported(f"programs have no cast from {x.meta.dtype} to {dtype}: they have {', '.join(NUMBERS)}")
     return site.add("cast", [x], site.meta, dtype=dtype)
@@ -101,32 +105,6 @@ def local_response_norm(site: Site, x: Value, *, size: int, alpha: float, beta: 
         raise Unsupported("programs have it on floats alone: call .dequantize() before it")
     given = {"size": int(size), "alpha": float(alpha), "beta": float(beta), "bias": float(bias)}
     return site.add("float_response_norm", [x], site.meta, **given)
-
-
-def last(site: Site, x: Value, dim: Any) -> tuple[Value, TensorMeta]:
-    """Return x with these axes after the others, and what is left without them."""
-    kept = [d for d in range(x.ndim) if d not in dim]
-    order = kept + sorted(dim)
-    if order != list(range(x.ndim)):
-        x = site.add("permute", [x], x.meta._replace(shape=tuple(x.meta.shape[i] for i in order)), dims=order)
-    return x, x.meta._replace(shape=tuple(x.meta.shape[: len(kept)]))
-
-
-def _extreme(largest: bool) -> Any:
-    def lowered(site: Site, x: Value, *, dim: tuple[int, ...], keepdim: bool) -> Value:
-        if x.meta.dtype == "bool":
-            raise Unsupported("programs choose the largest of numbers: cast the booleans")
-        turned, meta = last(site, movable(x), dim)
-        y = site.add("extreme", [turned], meta, axes=len(dim), largest=largest)
-        if not keepdim:
-            return y
-        return site.add("cut", [y], site.meta, index=tuple(None if d in dim else WHOLE for d in range(x.ndim)))
-
-    return lowered
-
-
-row("amax")(_extreme(True))
-row("amin")(_extreme(False))
 
 
 _COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater"}

@@ -34,6 +34,8 @@ UNARY: dict[str, Any] = {
 
 def unary(site: Site, name: str, x: Value, **attrs: Any) -> Value:
     """Add a function of one number."""
+    if name == "threshold":
+        return site.add("unary", [x], site.meta, name=name, a=float(attrs["threshold"]), b=float(attrs["value"]))
     if name not in UNARY:
         raise Unsupported(f"there is no float step of it: quantize around it, or use one of {', '.join(sorted(UNARY))}")
     kernel, *parameters = UNARY[name](**attrs)
