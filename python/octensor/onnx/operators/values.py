@@ -84,7 +84,8 @@ def is_float(*values: Any) -> bool:
     """Whether one of the values goes through octensor's ops: a float32 tensor, array or number, or a QTensor."""
     return any(
         isinstance(v, float)
-        or (isinstance(v, (Tensor, QTensor, np.ndarray)) and str(v.dtype) == "float32") or isinstance(v, QTensor)
+        or (isinstance(v, (Tensor, QTensor, np.ndarray)) and str(v.dtype) == "float32")
+        or isinstance(v, QTensor)
         for v in values
     )
 
