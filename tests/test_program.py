@@ -16,6 +16,8 @@ from octensor import _C, nn
 from octensor import quantization as tq
 from octensor.ops import packing
 from octensor.ops.mathematics import sin
+from octensor.ops.moving import UNFOLD
+from octensor.ops.spec import apply
 from octensor.program import fuse
 from octensor.program.lower import lower
 from support import backend, backends
@@ -175,7 +177,7 @@ def test_everything_that_has_no_step_is_named_at_once():
             self.body = nn.Sequential(nn.Linear(4, 4), Sine())
 
         def forward(self, x):
-            return self.body(x), ot.sort(x).values
+            return self.body(x), apply(UNFOLD, x, dim=1, size=2, step=1)
 
     with pytest.raises(ot.CompileError) as error:
         ot.compile(Strange(), ot.randn(2, 4))
@@ -264,8 +266,9 @@ def test_floats_between_codes_are_tables():
         lambda x: again(ot.softmax(x.dequantize(), -1)),
         lambda x: again(nn.functional.max_pool2d(ot.sqrt(x.dequantize()), 2)),  # NaN wins, and is the zero point
     ):
-        program = ot.compile(Chain(body), x)
-        assert_equal(program(x), Chain(body)(x))
+        with np.errstate(invalid="ignore"):
+            program = ot.compile(Chain(body), x)
+            assert_equal(program(x), Chain(body)(x))
         assert [step["op"] for step in program.steps()][-1] == "quantize"
 
 

@@ -181,6 +181,36 @@ def test_along_axes() -> None:
     check(model, inputs)
 
 
+def test_sorting() -> None:
+    def model(x: Any, ids: Any) -> Any:
+        q = ot.quantize_per_tensor(x, 0.5, 90, ot.quint8)
+        sorted_ = [ot.sort(v, d, down) for v in (x, q) for d in (1, 2) for down in (False, True)]
+        return sorted_, ot.topk(x, 3, 1), ot.topk(q, 2, -1, largest=False), ot.sort(ids, -1, True)
+
+    def inputs(n: int) -> tuple[Any, ...]:
+        x = floats(n, 5, 37)
+        x[:, ::2] = np.rint(x[:, ::2])  # many alike
+        return ot.Tensor(x), ot.Tensor(np.arange(n * 35).reshape(n, 5, 7) * 7 % 11 - 3)
+
+    check(model, inputs)
+
+
+def test_masks_of_attention() -> None:
+    ot.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True).eval()
+    extra = nn.MultiheadAttention(8, 2, add_zero_attn=True, batch_first=True).eval()
+    causal = ot.Tensor(np.triu(np.ones((5, 5), bool), 1))
+
+    def model(x: Any, padding: Any) -> Any:
+        y = layer(x, src_mask=causal, src_key_padding_mask=padding)
+        return y, extra(y, y, y, key_padding_mask=padding)[0], extra(x, y, y, attn_mask=causal)[0]
+
+    def inputs(n: int) -> tuple[Any, ...]:
+        return *images(n, 5, 8), ot.Tensor(np.arange(5)[None] > 1 + np.arange(n)[:, None] % 4)
+
+    check(model, inputs)
+
+
 def test_casts() -> None:
     values = {
         "float32": np.array([0.0, -0.0, 1.5, -1.5, 2.5, 1e9, -1e9, np.inf, -np.inf, np.nan, 3e18, 1e30], np.float32),

@@ -61,6 +61,7 @@ void bind_program_elements(ProgramClass& c) {
   step(c, "select", &select_step);
   step<int, bool>(c, "extreme", &extreme_step, py::arg("axes"), py::arg("largest"));
   step<bool, bool>(c, "place", &place_step, py::arg("largest"), py::arg("last"));
+  step<bool>(c, "sorted", &sorted_step, py::arg("descending"));
   step<int>(c, "whole_sum", &whole_sum_step, py::arg("axes"));
   step<int64_t>(c, "running_sums", &running_sums_step, py::arg("dim"));
   using Ends = std::pair<int64_t, int64_t>;

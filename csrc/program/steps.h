@@ -92,6 +92,7 @@ PlanStep pair_step(const std::string& name);
 PlanStep select_step();  // inputs condition, one, other
 // Along axes (steps_reduce.cpp): over the last ones; the place is that of the first, or last, along the last one.
 PlanStep place_step(bool largest, bool last);
+PlanStep sorted_step(bool descending);  // places along the last axis, in order
 PlanStep whole_sum_step(int axes);
 PlanStep running_sums_step(int64_t dim);
 PlanStep extreme_step(int axes, bool largest);  // over the last axes

@@ -1,6 +1,7 @@
 // Steps along axes that choose or count: extremes and where they are, sums of whole numbers, running sums.
 #include "core/check.h"
 #include "ops/extremes.h"
+#include "ops/sorted.h"
 #include "program/steps.h"
 #include "program/wanted.h"
 
@@ -52,6 +53,17 @@ PlanStep place_step(bool largest, bool last) {
     return {.outputs = {{.view = dense_view(Element::int64, {}, r.shape)}},
             .run = [=, kind = ordered("argmax", x), rows = r.rows, n = r.n](const Operands& t) {
               ops::places_into(kind, largest, last, t.in[0]->bytes(), rows, n, t.out[0]->data<int64_t>());
+            }};
+  };
+}
+
+PlanStep sorted_step(bool descending) {
+  return [=](Inputs& in) -> Planned {
+    const View& x = in.dense(0);
+    const Rows r("sort", x, 1);
+    return {.outputs = {{.view = dense_view(Element::int64, {}, x.shape)}},
+            .run = [=, kind = ordered("sort", x), rows = r.rows, n = r.n](const Operands& t) {
+              ops::sorted_into(kind, descending, t.in[0]->bytes(), rows, n, t.out[0]->data<int64_t>());
             }};
   };
 }

@@ -234,7 +234,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     if not is_int(k) or not 0 <= k <= input.shape[dim]:
         raise ValueError(f"topk: k: expected an integer from 0 to {input.shape[dim]}, got {k!r}")
     first = (slice(None),) * dim + (slice(int(k)),)
-    return _picked(input, order(input, dim, largest)[first], dim)
+    return _picked(input, getitem(order(input, dim, largest), first)._array, dim)
 
 
 def _windows(x: Any, dim: int, size: int, step: int) -> Any:

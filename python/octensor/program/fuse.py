@@ -119,7 +119,7 @@ def requantize_parts(draft: Draft) -> bool:
     """Give the parts of a join its parameters where they are dense, not part by part as they are joined."""
     for at, step in enumerate(draft.instructions):
         qparams = step.attrs.get("qparams")
-        if step.name != "cat" or not _is_byte(qparams):
+        if step.name != "cat" or qparams is None or not _is_byte(qparams):
             continue
         for i, part in enumerate(step.inputs):
             if part.qparams == qparams or not _is_byte(part.qparams) or part.constant is not None:

@@ -16,11 +16,11 @@ import numpy as np
 from .._C import QTensor
 from ..arrays import as_array
 from ..autograd import no_grad
+from ..graph.callables import name_of
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
 from ..graph.node import Node
 from ..graph.rows import Rows, Unsupported, walk, where
-from ..io.callables import name_of
 from ..ops.spec import OpSpec
 from ..tensor import Tensor
 from .batch import BoundToBatch, batch_size, fetch

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..autograd import no_grad
+from ..graph.callables import name_of
 from ..graph.graph_module import GraphModule
 from ..graph.meta import meta_of
 from ..graph.node import Node, map_arg
-from ..io.callables import name_of
 from ..ops.packing import sharing
 from .batch import BoundToBatch, batch_size, fetch
 from .ir import BatchSize

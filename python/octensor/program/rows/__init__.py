@@ -7,6 +7,7 @@ from . import elements as elements
 from . import floats as floats
 from . import integer as integer
 from . import layers as layers
+from . import masks as masks
 from . import movement as movement
 from . import places as places
 from . import reduce as reduce

@@ -44,6 +44,21 @@ row("amax")(_extreme(True))
 row("amin")(_extreme(False))
 
 
+@row("call.order")
+def order(site: Site, input: Value, dim: int, descending: bool) -> Value:
+    """Sort: the places of the values in order."""
+    if input.meta.dtype == "bool":
+        raise Unsupported("programs sort numbers: cast the booleans")
+    along = dim % input.ndim
+    turned, rest = _last(site, movable(input), (along,))
+    shape = (*rest.shape, input.meta.shape[along])
+    places = site.add("sorted", [turned], TensorMeta(shape, "int64"), descending=bool(descending))
+    if along == input.ndim - 1:
+        return places
+    back = [*range(along), input.ndim - 1, *range(along, input.ndim - 1)]
+    return site.add("permute", [places], site.meta, dims=back)
+
+
 @row("reduce_whole")
 def reduce_whole(site: Site, x: Value, *, function: str, dim: tuple[int, ...], keepdim: bool) -> Value:
     """Reduce whole numbers."""
