@@ -17,8 +17,8 @@ import pytest
 import octensor as ot
 import octensor.quantization as tq
 from octensor import nn
-from octensor.io import model_file
 from octensor.graph.callables import check_call, takes
+from octensor.io import model_file
 from octensor.io.safetensors_file import read_safetensors, write_safetensors
 from octensor.ops.exact import EXACT
 from octensor.ops.quantized import (

@@ -46,7 +46,7 @@ LinearResample::LinearResample(const Shape& shape, Layout layout, const std::vec
     for (int64_t i = 0; i < m; ++i) {
       const auto place = static_cast<float>(i);
       const float source = align_corners ? place * step : std::max((place + 0.5f) * ratio - 0.5f, 0.0f);
-      const int64_t first = std::min(static_cast<int64_t>(source), n - 1);
+      const int64_t first = source < static_cast<float>(n - 1) ? static_cast<int64_t>(source) : n - 1;  // NaN: the last
       const float far = source - static_cast<float>(first);
       pass.first.push_back(first * pass.inner);
       pass.second.push_back(std::min(first + 1, n - 1) * pass.inner);

@@ -11,6 +11,8 @@
 namespace octensor::program {
 namespace {
 
+constexpr int64_t kMostValues = int64_t{1} << 30;  // that a few numbers may ask for
+
 // Elements but codes are the first of `Element`, in the same order.
 ops::Kind kind_of(const char* op, const Inputs& in, size_t i) {
   check<TypeError>(in[i].element != Element::codes, op, ": input: expected numbers, got ", in[i].text(),
@@ -130,6 +132,7 @@ PlanStep range_step(Size start, Size stop, int64_t step) {
     check(step != 0, "range: step: expected a number other than 0, got 0");
     const int64_t way = step > 0 ? last - first : first - last, by = std::abs(step);
     const int64_t n = way > 0 ? (way + by - 1) / by : 0;
+    check(n <= kMostValues, "range: expected at most ", kMostValues, " numbers, got ", n);
     return {.outputs = {{.view = dense_view(Element::int64, {}, {n})}}, .run = [=](const Operands& t) {
               for (int64_t i = 0; i < n; ++i) t.out[0]->data<int64_t>()[i] = first + i * step;
             }};
@@ -150,7 +153,8 @@ PlanStep float_response_norm_step(ops::ResponseNorm norm) {
   return [=](Inputs& in) -> Planned {
     want(Element::float32, "local_response_norm", in, 0);
     const View& x = in.dense(0);
-    check(x.ndim() >= 2 && norm.size >= 1, "local_response_norm: input: expected shape [N, C, ...], got ", x.text());
+    check(x.ndim() >= 2 && norm.size >= 1 && norm.size <= kMostValues,
+          "local_response_norm: input: expected shape [N, C, ...], got ", x.text());
     const int64_t outer = x.shape[0], channels = x.shape[1], inner = count({x.shape.begin() + 2, x.shape.end()});
     return {.outputs = {{.view = x}}, .run = [=](const Operands& t) {
               ops::float_response_norm_into(t.in[0]->data<float>(), outer, channels, inner, norm,

@@ -47,8 +47,11 @@ ops::PickPlan::Sources sources_of(const AxisPick& pick, int64_t n) {
     }
     case AxisPick::nearest:
       check(n > 0, "interpolate: input: expected at least one place on each axis");
-      for (int64_t i = 0; i < pick.size; ++i)
-        sources.push_back(std::min(static_cast<int64_t>(std::floor(static_cast<float>(i) * pick.ratio)), n - 1));
+      for (int64_t i = 0; i < pick.size; ++i) {
+        const float at = std::floor(static_cast<float>(i) * pick.ratio);
+        check(at >= 0, "interpolate: axes: expected a ratio that is not negative, got ", pick.ratio);
+        sources.push_back(at < static_cast<float>(n - 1) ? static_cast<int64_t>(at) : n - 1);
+      }
       return sources;
     case AxisPick::places:
       for (int64_t place : pick.list) {

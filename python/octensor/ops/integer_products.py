@@ -19,9 +19,7 @@ from .._C import QParams, QTensor, quint8
 from ..arrays import as_array
 from ..tensor import Tensor
 from .exact import exact
-from .whole import _values
-
-MOST_VALUES = 1 << 30  # of a padded input
+from .whole import MOST_VALUES, _values
 
 
 def matmul(a: np.ndarray, b: np.ndarray, a_zeros: np.ndarray, b_zeros: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..tensor import Tensor
 from .exact import exact
 
 Numbers = Callable[..., Any]
+MOST_VALUES = 1 << 30  # that a few numbers may ask for
 
 
 def _values(x: Any) -> Any:
@@ -108,4 +109,6 @@ def ARG_EXTREME(x: Any, *, dim: int, keepdim: bool, largest: bool, last: bool = 
 @exact("range")
 def RANGE(*, start: int, stop: int, step: int) -> np.ndarray:
     """Return the whole numbers from start to stop, as int64."""
+    if step == 0 or (stop - start) // step > MOST_VALUES:
+        raise ValueError(f"range: expected at most {MOST_VALUES} numbers, got {start} to {stop} by {step}")
     return np.arange(start, stop, step, dtype=np.int64)
