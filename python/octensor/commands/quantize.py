@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a scale for each output channel of a weight (the default), or one for all",
     )  # fmt: skip
     parser.add_argument(
-        "--dynamic", action="store_true", help="activations over their own range on each call: linear and recurrent"
-    )
+        "--dynamic", action="store_true",
+        help="activations over their own range on each call: linear and recurrent layers; embeddings in 8 bits",
+    )  # fmt: skip
     parser.add_argument(
         "--observer", choices=sorted(OBSERVERS), default=None,
         help="how ranges of activations are chosen from the samples (default: histogram)",
@@ -91,7 +92,10 @@ def _static(model: GraphModule, data: samples.Samples, options: argparse.Namespa
 def _dynamic(model: GraphModule, per_channel: bool) -> GraphModule:
     qconfig = tq.per_channel_dynamic_qconfig if per_channel else tq.default_dynamic_qconfig
     kinds = {type(layer) for layer in model.modules()} & {ot.nn.Linear, ot.nn.LSTM, ot.nn.GRU, ot.nn.RNN}
-    quantized = tq.quantize_dynamic(model, dict.fromkeys(kinds, qconfig) or None)
+    spec = dict.fromkeys(kinds, qconfig)
+    if spec and any(type(layer) is ot.nn.Embedding for layer in model.modules()):
+        spec[ot.nn.Embedding] = tq.float_qparams_weight_only_qconfig  # tables of rows, which are read as floats
+    quantized = tq.quantize_dynamic(model, spec or None)
     if not isinstance(quantized, GraphModule):
         raise CommandError("--dynamic: expected a graph")
     return quantized
