@@ -17,8 +17,8 @@ import pytest
 import octensor as ot
 import octensor.quantization as tq
 from octensor import nn
+from octensor.graph.callables import check_call, takes
 from octensor.io import model_file
-from octensor.io.callables import check_call, takes
 from octensor.io.safetensors_file import read_safetensors, write_safetensors
 from octensor.ops.exact import EXACT
 from octensor.ops.quantized import (
@@ -213,10 +213,10 @@ def test_attributes_of_all_ops_are_known() -> None:
     for op in [*OPS.values(), *EXACT.values()]:
         for arrays, attrs in op.samples(rng):
             check_call(op, arrays, attrs)
-        assert takes(op)[0] >= 1
+        assert takes(op)[0] >= (op.name != "range")
         for name in ("out", "where", "like", "self", "casting"):
             with pytest.raises(ValueError, match="attributes among"):
-                check_call(op, (1,), {name: 1})
+                check_call(op, (1,) * min(1, takes(op)[0]), {name: 1})
 
 
 # --- hostile metadata -----------------------------------------------------------------------------------------------

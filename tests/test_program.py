@@ -15,6 +15,9 @@ import octensor as ot
 from octensor import _C, nn
 from octensor import quantization as tq
 from octensor.ops import packing
+from octensor.ops.mathematics import sin
+from octensor.ops.moving import UNFOLD
+from octensor.ops.spec import apply
 from octensor.program import fuse
 from octensor.program.lower import lower
 from support import backend, backends
@@ -164,19 +167,23 @@ def test_what_follows_from_the_batch_otherwise_binds_the_program():
 
 
 def test_everything_that_has_no_step_is_named_at_once():
+    class Sine(nn.Module):
+        def forward(self, x):
+            return sin(x)
+
     class Strange(nn.Module):
         def __init__(self):
             super().__init__()
-            self.body = nn.Sequential(nn.Linear(4, 4), nn.PReLU())
+            self.body = nn.Sequential(nn.Linear(4, 4), Sine())
 
         def forward(self, x):
-            return self.body(x).masked_fill(x > 0, 1.0)
+            return self.body(x), apply(UNFOLD, x, dim=1, size=2, step=1)
 
     with pytest.raises(ot.CompileError) as error:
         ot.compile(Strange(), ot.randn(2, 4))
     text = str(error.value)
     assert "2 operations have no step" in text
-    assert "body.1: prelu" in text
+    assert "body.1: sin" in text
     assert "test_program.py" in text
 
 
@@ -219,20 +226,63 @@ def test_rules_fire_where_they_may():
     q = ot.ops.quantized
     assert rules_fired(lambda x: q.relu6(ot.relu(x)))["merge_tables"] == 1
     assert rules_fired(lambda x: ot.quantize_per_tensor(x.dequantize(), 0.2, 7, ot.qint8))["merge_tables"] == 1
-    assert rules_fired(lambda x: ot.relu(q.add(x, x, 0.2, 90)))["fuse_relu"] == 1
+    assert rules_fired(lambda x: ot.relu(q.add(x, ot.flip(x, 1), 0.2, 90)))["fuse_relu"] == 1
+    assert rules_fired(lambda x: q.mul(x, ot.sigmoid(x), 0.05, 90))["merge_pairs"] == 1
+    assert rules_fired(lambda x: q.add_relu(ot.relu(x), q.relu6(x), 0.05, 90))["merge_pairs"] == 1
+    assert rules_fired(lambda x: ot.quantize_per_tensor(x.dequantize()[:, 1:].T, 0.2, 7, ot.qint8))["quantize_before"]
     assert rules_fired(lambda x: (ot.relu(x), ot.relu(x)))["merge_duplicates"] == 1
+    assert rules_fired(lambda x: q.cat([x, ot.relu(x)[:, :2]], 1, 0.2, 90))["requantize_parts"] == 2
     assert rules_fired(lambda x: ot.clamp(x, -1000.0, 1000.0))["drop_identity"] == 1
+
+
+def test_floats_between_codes_are_tables():
+    x = ot.randn(2, 3, 4, 5)
+    slopes, factors = ot.tensor([0.1, 0.5, -2.0]), ot.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1)
+
+    def again(y):
+        return ot.quantize_per_tensor(y, 0.03, 40, ot.quint8)
+
+    def gelu(x):
+        x = x.dequantize()
+        return again(x * (ot.erf(x / 1.41421) + 1.0) * 0.5)
+
+    for body, ops in (
+        (lambda x: again(ot.sigmoid(x.dequantize()) ** 2), ["quantize", "lookup"]),
+        (gelu, ["quantize", "lookup"]),
+        (lambda x: again(nn.functional.prelu(x.dequantize(), slopes)), ["quantize", "lookup_channels"]),
+        (lambda x: again(x.dequantize() * factors - 1.0), ["quantize", "lookup_channels"]),
+    ):
+        program = ot.compile(Chain(body), x)
+        assert_equal(program(x), Chain(body)(x))
+        assert [step["op"] for step in program.steps()] == ops
+    pooled = Chain(lambda x: again(nn.functional.max_pool2d(nn.functional.prelu(x.dequantize(), slopes), 3, 2, 1)))
+    program = ot.compile(pooled, x)
+    assert_equal(program(x), pooled(x))
+    assert not any(step["op"].startswith("float") for step in program.steps())
+    row = ot.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    for body in (
+        lambda x: again(x.dequantize() * row),  # another one for each column
+        lambda x: again(x.dequantize() + ot.flip(x, 0).dequantize()),  # of two codes
+        lambda x: again(ot.softmax(x.dequantize(), -1)),
+        lambda x: again(nn.functional.max_pool2d(ot.sqrt(x.dequantize()), 2)),  # NaN wins, and is the zero point
+    ):
+        with np.errstate(invalid="ignore"):
+            program = ot.compile(Chain(body), x)
+            assert_equal(program(x), Chain(body)(x))
+        assert [step["op"] for step in program.steps()][-1] == "quantize"
 
 
 def test_rules_do_not_fire_where_they_must_not():
     q = ot.ops.quantized
 
     def two_readers(x):
-        total = q.add(x, x, 0.2, 90)
+        total = q.add(x, ot.flip(x, 1), 0.2, 90)
         return ot.relu(total), total
 
     assert "fuse_relu" not in rules_fired(two_readers)
-    assert "fuse_relu" not in rules_fired(lambda x: ot.clamp(q.add(x, x, 0.2, 90), 0.5))
+    assert "fuse_relu" not in rules_fired(lambda x: ot.clamp(q.add(x, ot.flip(x, 1), 0.2, 90), 0.5))
+    assert "requantize_parts" not in rules_fired(lambda x: q.cat([x, ot.relu(x)], 1, 0.1, 100))
+    assert "merge_pairs" not in rules_fired(lambda x: q.add(x, ot.flip(x, 1), 0.2, 90))
     assert "merge_duplicates" not in rules_fired(lambda x: (q.add(x, x, 0.2, 90), q.add(x, x, 0.2, 91)))
     assert "merge_tables" not in rules_fired(lambda x: ot.quantize_per_tensor(x.dequantize() * 2.0, 0.2, 7, ot.qint8))
 
@@ -243,7 +293,7 @@ def test_rules_do_not_fire_where_they_must_not():
 def test_sums_in_place_where_ties_are_frequent():
     """The kernel computes some blocks twice; a result that took an operand's place would be read the second time."""
     q = ot.ops.quantized
-    model = Chain(lambda x: q.add(ot.relu(x), ot.ops.quantized.relu6(x), 0.2, 3))
+    model = Chain(lambda x: q.add(ot.relu(x), q.relu6(ot.flip(x, 1)), 0.2, 3))
     x = ot.randn(33, 1000) * 8
     program = ot.compile(model, x)
     assert any(step["in_place"] and step["op"] == "add" for step in program.steps())

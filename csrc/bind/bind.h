@@ -20,6 +20,7 @@ void bind_ops(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_int4(py::module_& m);
 void bind_float(py::module_& m);
+void bind_float_functions(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_program(py::module_& m);
 

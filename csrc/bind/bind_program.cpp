@@ -292,6 +292,7 @@ Built by adding inputs, constants and steps, each of which gives the number of a
       py::arg("channels_last") = false);
   step<int64_t, Q>(c, "cat", [](int64_t dim, Q q) { return cat_step(dim, q); }, py::arg("dim"), py::arg("qparams"));
   bind_program_floats(c);
+  bind_program_elements(c);
 }
 
 }  // namespace octensor::bind

@@ -103,18 +103,20 @@ void bind_program_floats(ProgramClass& c) {
     step<bool>(c, name, [op = op](bool relu) { return float_binary_step(op, relu); }, py::arg("relu") = false);
   step<bool>(c, "float_softmax", &float_softmax_step, py::arg("log") = false);
   step<int, bool>(c, "float_sum", &float_sum_step, py::arg("axes"), py::arg("mean") = false);
-  step<float, int64_t, int64_t, int64_t, const py::object&, const py::object&>(
-      c, "float_norm",
-      [](float eps, int64_t row, int64_t groups, int64_t run, const py::object& weight, const py::object& bias) {
-        FloatNormStep norm{
-            eps, row, groups, run, float_vector("norm", "weight", weight), float_vector("norm", "bias", bias)};
-        check(row >= 0 && run >= 1 && groups >= 1, "norm: expected sizes of at least 1");
-        for (const auto* v : {&norm.weight, &norm.bias})
-          check(v->empty() || static_cast<int64_t>(v->size()) == groups * row / run, "norm: expected ",
-                groups * row / run, " weights, got ", v->size());
-        return float_norm_step(std::move(norm));
-      },
-      py::arg("eps"), py::arg("row"), py::arg("groups"), py::arg("run"), py::arg("weight"), py::arg("bias"));
+  for (auto [name, make] : {std::pair("float_norm", &float_norm_step), std::pair("code_norm", &code_norm_step)})
+    step<double, int64_t, int64_t, int64_t, const py::object&, const py::object&>(
+        c, name,
+        [make = make](double eps, int64_t row, int64_t groups, int64_t run, const py::object& weight,
+                      const py::object& bias) {
+          FloatNormStep norm{
+              eps, row, groups, run, float_vector("norm", "weight", weight), float_vector("norm", "bias", bias)};
+          check(row >= 0 && run >= 1 && groups >= 1, "norm: expected sizes of at least 1");
+          for (const auto* v : {&norm.weight, &norm.bias})
+            check(v->empty() || static_cast<int64_t>(v->size()) == groups * row / run, "norm: expected ",
+                  groups * row / run, " weights, got ", v->size());
+          return make(std::move(norm));
+        },
+        py::arg("eps"), py::arg("row"), py::arg("groups"), py::arg("run"), py::arg("weight"), py::arg("bias"));
   step<const py::array&, const py::object&, bool>(c, "float_linear", &linear, py::arg("weight"), py::arg("bias"),
                                                   py::arg("relu") = false);
   step(c, "float_matmul", &float_matmul_step);
@@ -131,7 +133,6 @@ void bind_program_floats(ProgramClass& c) {
   step<const std::vector<std::optional<int64_t>>&>(c, "float_adaptive_avg_pool", &adaptive_avg_pool,
                                                    py::arg("output_size"));
   step(c, "embedding", &embedding_step);
-  step(c, "cast", &cast_step);
   c.def(
       "recurrent",
       [](Program& p, std::vector<int> inputs, std::string path, const std::string& kernel,

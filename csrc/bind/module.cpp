@@ -22,6 +22,7 @@ PYBIND11_MODULE(_C, m) {
   bind::bind_recurrent(m);
   bind::bind_int4(m);
   bind::bind_float(m);
+  bind::bind_float_functions(m);
   bind::bind_runtime(m);
   bind::bind_program(m);
 }

@@ -26,5 +26,6 @@ inline std::vector<program::Size> sizes_of(const SizePairs& pairs) {
 }
 
 void bind_program_floats(ProgramClass& c);
+void bind_program_elements(ProgramClass& c);
 
 }  // namespace octensor::bind

@@ -1,5 +1,7 @@
 // How a product is cut into tasks for threads.
 #pragma once
+#include <functional>
+
 #include "core/integers.h"
 #include "core/threads.h"
 

@@ -7,7 +7,9 @@
 #include "ops/float_linear.h"
 #include "ops/float_math.h"
 #include "ops/float_pool.h"
+#include "ops/float_power.h"
 #include "ops/into.h"
+#include "ops/resample.h"
 #include "ops/weight_only.h"
 #include "program/step.h"
 
@@ -42,7 +44,6 @@ PlanStep linear_weight_only_step(Shared<PackedInt4Linear> w, bool relu);
 PlanStep recurrent_step(RecurrentCell cell, Shared<PackedLinear> w_ih, Shared<PackedLinear> w_hh,
                         std::vector<Size> sizes, bool backward, bool reduce_range);
 PlanStep embedding_step();  // inputs table and indices
-PlanStep cast_step();       // int32 to int64
 
 // Float layers (steps_float.cpp, steps_float_layers.cpp).
 PlanStep float_unary_step(const std::string& name, FloatParameters parameters);
@@ -50,11 +51,12 @@ PlanStep float_binary_step(FloatBinary op, bool relu);
 PlanStep float_softmax_step(bool log);
 PlanStep float_sum_step(int axes, bool mean);  // over the last axes
 struct FloatNormStep {
-  float eps;
+  double eps;
   int64_t row, groups, run;  // elements of a row; ops/float_math.h
   std::vector<float> weight, bias;
 };
 PlanStep float_norm_step(FloatNormStep norm);
+PlanStep code_norm_step(FloatNormStep norm);  // of codes, by exact statistics, to floats
 PlanStep float_linear_step(Shared<PackedFloat> w, bool relu);
 PlanStep float_matmul_step();
 struct FloatConvStep {
@@ -82,5 +84,43 @@ PlanStep expand_step(std::vector<Size> shape);
 PlanStep cut_step(std::vector<Cut> cuts);
 PlanStep contiguous_step(Layout layout);
 PlanStep cat_step(int64_t axis, QParamsPtr qparams);  // no parameters: of floats or integers
+
+// Elements of every kind (steps_elements.cpp). Names of functions as ops/elements.h has them.
+PlanStep unary_step(const std::string& name, double a, double b);
+PlanStep cast_step(Element to);
+PlanStep pair_step(const std::string& name);
+PlanStep select_step();  // inputs condition, one, other
+// Along axes (steps_reduce.cpp): over the last ones; the place is that of the first, or last, along the last one.
+PlanStep place_step(bool largest, bool last);
+PlanStep sorted_step(bool descending);  // places along the last axis, in order
+PlanStep whole_sum_step(int axes);
+PlanStep running_sums_step(int64_t dim);
+PlanStep extreme_step(int axes, bool largest);  // over the last axes
+PlanStep range_step(Size start, Size stop, int64_t step);
+PlanStep float_power_step(float exponent);
+PlanStep float_response_norm_step(ops::ResponseNorm norm);
+
+// Codes whose parameters are computed (steps_integer.cpp).
+PlanStep with_qparams_step(QParamsPtr qparams);            // the same codes, with these parameters
+PlanStep dynamic_quantize_step();                          // outputs codes, scale and zero point
+PlanStep matmul_integer_step(bool a_zeros, bool b_zeros);  // inputs a, b and the zero points there are
+
+// Other places (steps_places.cpp).
+struct AxisPick {  // what an axis is made of: itself; with places around it; its nearest ones; those of a list
+  enum Kind : uint8_t { whole, pad, nearest, places } kind = whole;
+  enum class Mode : uint8_t { constant, reflect, replicate, circular } mode = Mode::constant;
+  int64_t before = 0, after = 0;  // of pad; negative amounts cut
+  int64_t size = 0;               // of nearest: so many, `ratio` input places from one to the next
+  float ratio = 0;
+  std::vector<int64_t> list = {};
+};
+PlanStep pick_step(std::vector<AxisPick> axes, double fill);  // of codes: the code
+PlanStep take_step(int64_t dim);                              // inputs values and indices
+PlanStep take_along_step(int64_t dim);
+PlanStep gather_nd_step();
+
+// Images (steps_images.cpp).
+PlanStep resample_step(std::vector<ops::ResampleAxis> axes, bool align_corners);
+PlanStep lookup_channels_step(std::vector<uint8_t> tables, QParamsPtr qparams);  // 256 entries per channel
 
 }  // namespace octensor::program

@@ -1,6 +1,8 @@
 // Float steps on elements and rows. Results may take the memory of an input that has their form.
 #include <numeric>
 
+#include "ops/checks.h"
+#include "ops/code_norm.h"
 #include "program/steps.h"
 #include "program/wanted.h"
 
@@ -89,13 +91,35 @@ PlanStep float_norm_step(FloatNormStep norm) {
               const FloatNormStep& k = *kept;
               if (rows == 0) return;
               ops::float_norm_into(t.in[0]->data<float>(), rows, k.row,
-                                   {.eps = k.eps,
+                                   {.eps = static_cast<float>(k.eps),
                                     .centre = true,
                                     .weight = k.weight.empty() ? nullptr : k.weight.data(),
                                     .bias = k.bias.empty() ? nullptr : k.bias.data(),
                                     .groups = k.groups,
                                     .run = k.run},
                                    t.out[0]->data<float>());
+            }};
+  };
+}
+
+PlanStep code_norm_step(FloatNormStep norm) {
+  auto kept = std::make_shared<const FloatNormStep>(std::move(norm));
+  return [kept](Inputs& in) -> Planned {
+    ops::check_activation("norm", "input", codes("norm", in, 0));
+    const View& x = in.dense(0);
+    const int64_t rows = kept->row ? x.numel() / kept->row : 0;
+    check(rows * kept->row == x.numel(), "norm: input: expected rows of ", kept->row, " elements, got ", x.text());
+    const bool is_signed = is_signed8(x.qparams->dtype());
+    return {.outputs = {{.view = floats(x.shape)}}, .run = [=, scale = x.qparams->scales()[0]](const Operands& t) {
+              const FloatNormStep& k = *kept;
+              ops::code_norm_into(t.in[0]->bytes(), is_signed, rows, k.row,
+                                  {.scale = scale,
+                                   .eps = k.eps,
+                                   .weight = k.weight.empty() ? nullptr : k.weight.data(),
+                                   .bias = k.bias.empty() ? nullptr : k.bias.data(),
+                                   .groups = k.groups,
+                                   .run = k.run},
+                                  t.out[0]->data<float>());
             }};
   };
 }

@@ -90,14 +90,4 @@ PlanStep embedding_step() {
   };
 }
 
-PlanStep cast_step() {
-  return [](Inputs& in) -> Planned {
-    want(Element::int32, "cast", in, 0);
-    const View& x = in.dense(0);
-    return {.outputs = {{.view = dense_view(Element::int64, {}, x.shape)}}, .run = [n = x.numel()](const Operands& t) {
-              std::copy_n(t.in[0]->data<int32_t>(), n, t.out[0]->data<int64_t>());
-            }};
-  };
-}
-
 }  // namespace octensor::program

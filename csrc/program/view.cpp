@@ -31,7 +31,10 @@ bool View::is_dense(Layout layout) const {
 }
 
 Layout View::layout() const {
-  return !is_dense(Layout::contiguous) && is_dense(Layout::channels_last) ? Layout::channels_last : Layout::contiguous;
+  if (is_dense(Layout::contiguous)) return Layout::contiguous;
+  // A part of an image with channels last lies as the image does.
+  const bool image = ndim() >= 3 && ndim() <= 5 && strides[1] == 1 && shape[1] > 1 && strides.back() > 1;
+  return image || is_dense(Layout::channels_last) ? Layout::channels_last : Layout::contiguous;
 }
 
 bool View::operator==(const View& other) const {

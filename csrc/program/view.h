@@ -18,7 +18,7 @@ struct View {
   int64_t itemsize() const;
   int64_t bytes() const { return numel() * itemsize(); }
   bool is_dense(Layout layout) const;
-  Layout layout() const;                     // channels-last where it is dense so and not contiguous
+  Layout layout() const;                     // channels-last where it, or what it is a part of, is so
   bool operator==(const View& other) const;  // parameters by value
   const char* name() const;                  // "float32", "quint8"
   std::string text() const;                  // "float32 (2, 3)"

@@ -11,7 +11,6 @@ import octensor as ot
 import octensor.quantization as tq
 from octensor.quantization import quantize_fx
 
-from ..graph.errors import TraceError
 from ..graph.graph_module import GraphModule
 from . import CommandError, compare, console, models, samples
 
@@ -35,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a scale for each output channel of a weight (the default), or one for all",
     )  # fmt: skip
     parser.add_argument(
-        "--dynamic", action="store_true", help="activations over their own range on each call: linear and recurrent"
-    )
+        "--dynamic", action="store_true",
+        help="activations over their own range on each call: linear and recurrent layers; embeddings in 8 bits",
+    )  # fmt: skip
     parser.add_argument(
         "--observer", choices=sorted(OBSERVERS), default=None,
         help="how ranges of activations are chosen from the samples (default: histogram)",
@@ -56,15 +56,8 @@ def main(options: argparse.Namespace) -> int:
     data = samples.Samples(options.data, model, options.batch)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        quantized = _dynamic(model) if options.dynamic else _static(model, data, options)
-    try:
-        ot.save(quantized, options.out, data.example)
-    except TraceError:
-        raise CommandError(
-            f"{options.model}: integers that follow from its inputs (token ids, positions) go through ONNX's own "
-            "operators, which .oct files do not hold. In Python it runs quantized: "
-            f"octensor.quantization.quantize_dynamic(octensor.onnx.load({str(options.model)!r}))"
-        ) from None
+        quantized = _dynamic(model, options.per_channel) if options.dynamic else _static(model, data, options)
+    ot.save(quantized, options.out, data.example)
     loaded = models.read(options.out)
     reference, other = models.Runner(model, data.example), models.Runner(loaded, data.example)
     found = compare.measure(reference, other, console.progress("compare", data))
@@ -96,8 +89,13 @@ def _static(model: GraphModule, data: samples.Samples, options: argparse.Namespa
     return quantize_fx.convert_fx(prepared)
 
 
-def _dynamic(model: GraphModule) -> GraphModule:
-    quantized = tq.quantize_dynamic(model)
+def _dynamic(model: GraphModule, per_channel: bool) -> GraphModule:
+    qconfig = tq.per_channel_dynamic_qconfig if per_channel else tq.default_dynamic_qconfig
+    kinds = {type(layer) for layer in model.modules()} & {ot.nn.Linear, ot.nn.LSTM, ot.nn.GRU, ot.nn.RNN}
+    spec = dict.fromkeys(kinds, qconfig)
+    if spec and any(type(layer) is ot.nn.Embedding for layer in model.modules()):
+        spec[ot.nn.Embedding] = tq.float_qparams_weight_only_qconfig  # tables of rows, which are read as floats
+    quantized = tq.quantize_dynamic(model, spec or None)
     if not isinstance(quantized, GraphModule):
         raise CommandError("--dynamic: expected a graph")
     return quantized

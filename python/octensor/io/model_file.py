@@ -31,13 +31,13 @@ from typing import Any
 import numpy as np
 
 from .._C import PackedInt4Linear, PackedWeightOnly, QTensor
+from ..graph.callables import ARGUMENTS, check_call, find
 from ..graph.graph import Graph
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
 from ..graph.node import Node
 from ..tensor import Tensor
 from .batch import batch_size
-from .callables import ARGUMENTS, check_call, find
 from .limits import MOST_AXES
 from .values import NUMPY_DTYPES, QDTYPES, decode, decode_qparams
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..graph.callables import name_of
 from ..graph.graph_module import GraphModule
 from ..graph.record import record
 from .batch import batch_size, follows_batch
-from .callables import name_of
 from .write_model import write_model
 
 

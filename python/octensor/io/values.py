@@ -194,7 +194,7 @@ def decode_qparams(form: dict[str, Any]) -> QParams:
     numbers = (int, float) if float_zero_point else (int,)
     for name, value, types in (("scale", scale, (int, float)), ("zero_point", zero_point, numbers)):
         values = value if axis is not None and isinstance(value, list) else [value]
-        if not all(type(v) in types and abs(v) < 1 << 62 for v in values):
+        if not all(type(v) in types and (abs(v) < 1 << 62 if type(v) is int else math.isfinite(v)) for v in values):
             raise ValueError(f"qparams: {name}: expected numbers, one or as many as channels, got {value!r:.80}")
     try:
         if axis is None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._C import PackedInt4Linear, PackedWeightOnly, QTensor
+from ..graph.callables import ARGUMENT_NAMES, name_of
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
 from ..graph.node import Node
@@ -17,7 +18,6 @@ from ..program.batch import fetch
 from ..program.ir import BatchSize
 from ..tensor import Tensor
 from .batch import batch_size
-from .callables import ARGUMENT_NAMES, name_of
 from .model_file import KEY, VERSION
 from .safetensors_file import write_safetensors
 from .values import NUMPY_DTYPES, encode, encode_qparams
@@ -132,7 +132,7 @@ class _Writer:
             self.constants[name] = self.constant(name, value)
             return {"constant": name}
         place, sizes = repeated
-        self.constants[name] = self.constant(name, np.ascontiguousarray(place))
+        self.constants[name] = self.constant(name, place)
         return self.add("expand", [{"constant": name}], {"shape": encode(tuple(sizes), self.special)}, node)
 
     def constant(self, name: str, value: Any) -> dict[str, Any]:

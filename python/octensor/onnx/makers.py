@@ -17,6 +17,7 @@ from ..graph.node import Node as GraphNode
 from ..nn import functional
 from ..ops import activation, curves, elementwise, quantized, shape, softmax
 from ..qtensor import quantize_per_tensor
+from ..tensor import Tensor
 from .model import Node
 from .operators.quantized import QDTYPES, qparams_of
 from .operators.recurrent import make_layer, output_of, states_of
@@ -287,6 +288,18 @@ def _make_recurrent(importer: Importer, node: Node, arguments: list[Any], keywor
     return (y, states)
 
 
+def _make_gather(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """Make rows of a table, by numbers that are computed or given, an embedding."""
+    table, indices = arguments
+    whole = importer.known_of(node.inputs[1]).dtype in ("int64", "int32")
+    if not isinstance(table, np.ndarray) or not _is_constant(table) or table.ndim != 2 or keywords.get("axis", 0):
+        return None
+    if not whole or not isinstance(indices, GraphNode) or 0 in table.shape:
+        return None
+    layer = nn.Embedding(*table.shape, _weight=Tensor(table))
+    return importer.module(node, node.inputs[0], layer, indices)
+
+
 def _make_flatten(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     known = importer.known_of(node.inputs[0])
     if known.dtype != "float32" or keywords.get("axis", 1) != 1:
@@ -342,6 +355,7 @@ MAKERS: Mapping[str, Maker] = {
     "Clip": _make_clip,
     "Softmax": _make_softmax,
     "Flatten": _make_flatten,
+    "Gather": _make_gather,
     "LSTM": _make_recurrent,
     "GRU": _make_recurrent,
     "RNN": _make_recurrent,

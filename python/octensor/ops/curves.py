@@ -236,6 +236,7 @@ def _slopes(weight: Any, ndim: int) -> Any:
     return weight.reshape((-1,) + (1,) * max(ndim - 2, 0))
 
 
+@on_float32(lambda x, weight: _C.float_pair("prelu", x, _slopes(weight, x.ndim)))
 def _prelu(x: Any, weight: Any) -> Any:
     return np.where(x > 0, x, x * _slopes(weight, x.ndim))
 

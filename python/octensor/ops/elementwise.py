@@ -14,6 +14,7 @@ from .. import _C
 from .._C import QParams, QTensor
 from ..arrays import as_array
 from .arguments import number
+from .float32 import is_float32
 from .spec import Context, OpSpec, Sample, apply
 
 
@@ -184,9 +185,16 @@ def _pow_samples(rng: np.random.Generator) -> list[Sample]:
     return [((base, rng.uniform(-2.0, 2.0, (2, 3))), {}), ((base, 2), {}), ((-base, 3.0), {})]
 
 
+def _power(a: Any, b: Any) -> Any:
+    """Take float32 to the power of a number by the kernel, anything else by NumPy."""
+    if isinstance(b, (int, float)) and is_float32(a):
+        return _C.float_power(a, float(b))
+    return np.power(a, b)
+
+
 POW = OpSpec(
     "pow",
-    forward=np.power,
+    forward=_power,
     backward=_pow_back,
     samples=_pow_samples,
     method="pow",

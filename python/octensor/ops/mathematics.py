@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import _C
+from .float32 import on_float32
 from .spec import OpSpec, Sample, apply
 
 
@@ -68,7 +70,8 @@ def _extreme(name: str, function: Callable[..., Any], text: str) -> Callable[[An
     def samples(rng: np.random.Generator) -> list[Sample]:
         return [((rng.normal(size=(2, 3)), rng.normal(size=(3,))), {})]
 
-    spec = OpSpec(name, forward=function, samples=samples)
+    forward = on_float32(lambda a, b: _C.float_pair(name, a, b))(function)
+    spec = OpSpec(name, forward=forward, samples=samples)
 
     def pairwise(input: Any, other: Any) -> Any:
         return apply(spec, input, other)
@@ -118,6 +121,7 @@ def prod(input: Any, dim: tuple[int, ...], keepdim: bool = False) -> Any:
 PROD.public(prod)
 
 
+@on_float32(_C.float_response_norm)
 def _local_response_norm(x: Any, size: int, alpha: float, beta: float, bias: float) -> Any:
     before = (size - 1) // 2
     squares = np.pad(x * x, [(0, 0), (before, size - 1 - before)] + [(0, 0)] * (x.ndim - 2))

@@ -142,6 +142,66 @@ GATHER = OpSpec(
 )
 
 
+def _take(x: Any, indices: Any, dim: int) -> Any:
+    return np.take(x, indices, dim)
+
+
+def _take_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    result = np.zeros(ctx.arrays[0].shape, grad.dtype)
+    places, dim = np.asarray(ctx.attrs["indices"]), ctx.attrs["dim"]
+    rows = np.moveaxis(grad, list(range(dim, dim + places.ndim)), list(range(places.ndim)))
+    np.add.at(np.moveaxis(result, dim, 0), places, rows)
+    return (result,)
+
+
+def _take_q(x: QTensor, indices: Any, dim: int) -> QTensor:
+    return move_codes("take", x, lambda codes: np.take(codes, indices, dim))
+
+
+def _take_samples(rng: np.random.Generator) -> list[Sample]:
+    x = rng.standard_normal((3, 4, 2))
+    return [((x,), {"indices": rng.integers(-4, 4, (2, 3)), "dim": 1}), ((x,), {"indices": np.array(2), "dim": 0})]
+
+
+#: The slices at indices along an axis; negative ones count from the end.
+TAKE = OpSpec(
+    "take", forward=_take, backward=_take_back, quantized=_take_q, output_qparams="same", samples=_take_samples
+)
+
+
+def _tuples(indices: Any) -> tuple[Any, ...]:
+    return tuple(np.moveaxis(np.asarray(indices), -1, 0))
+
+
+def _gather_nd(x: Any, indices: Any) -> Any:
+    return x[_tuples(indices)]
+
+
+def _gather_nd_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
+    result = np.zeros(ctx.arrays[0].shape, grad.dtype)
+    np.add.at(result, _tuples(ctx.attrs["indices"]), grad)
+    return (result,)
+
+
+def _gather_nd_q(x: QTensor, indices: Any) -> QTensor:
+    return move_codes("gather_nd", x, lambda codes: np.ascontiguousarray(codes[_tuples(indices)]))
+
+
+def _gather_nd_samples(rng: np.random.Generator) -> list[Sample]:
+    return [((rng.standard_normal((3, 4, 2)),), {"indices": rng.integers(-3, 3, (5, 2))})]
+
+
+#: The slices at tuples of indices, which the last axis of `indices` holds.
+GATHER_ND = OpSpec(
+    "gather_nd",
+    forward=_gather_nd,
+    backward=_gather_nd_back,
+    quantized=_gather_nd_q,
+    output_qparams="same",
+    samples=_gather_nd_samples,
+)
+
+
 def order(input: Any, dim: int, descending: bool) -> np.ndarray:
     """Return the indices that sort along an axis; equal values keep their order."""
     if isinstance(input, QTensor):
@@ -174,7 +234,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     if not is_int(k) or not 0 <= k <= input.shape[dim]:
         raise ValueError(f"topk: k: expected an integer from 0 to {input.shape[dim]}, got {k!r}")
     first = (slice(None),) * dim + (slice(int(k)),)
-    return _picked(input, order(input, dim, largest)[first], dim)
+    return _picked(input, getitem(order(input, dim, largest), first)._array, dim)
 
 
 def _windows(x: Any, dim: int, size: int, step: int) -> Any:

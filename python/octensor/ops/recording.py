@@ -20,6 +20,9 @@ class Recorder(Protocol):
     def note(self, op: Any, tensors: tuple[Any, ...], attrs: dict[str, Any], result: Any) -> Any:
         """Hear that `op` made `result` of tensors and attributes; return the result."""
 
+    def knows(self, value: Any) -> bool:
+        """Whether a tensor or array is an input of the model, or was made of one by ops."""
+
 
 class Recording:
     """Holds the recorder of the process, if there is one; it looks itself for its own thread."""

@@ -111,9 +111,14 @@ def _extreme_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
 
 def _extreme(name: str, reduce: Callable[..., np.ndarray]) -> OpSpec:
     """Return the op that keeps the largest or the smallest value; codes have the order of values."""
+
+    def kernel(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
+        values = _C.float_extreme(rows_of(x, dim), name == "amax")
+        return np.expand_dims(values, dim) if keepdim else values
+
     return OpSpec(
         name,
-        forward=lambda x, dim, keepdim: reduce(x, axis=dim, keepdims=keepdim),
+        forward=on_float32(kernel)(lambda x, dim, keepdim: reduce(x, axis=dim, keepdims=keepdim)),
         backward=_extreme_back,
         quantized=lambda x, dim, keepdim: move_codes(name, x, lambda codes: reduce(codes, axis=dim, keepdims=keepdim)),
         output_qparams="same",

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _C
 from .._C import QTensor
 from .arguments import LAYOUTS, is_int
 from .codes import centred, move_codes, rounded_mean
+from .float32 import is_float32
 from .spec import Context, OpSpec, Sample, apply
 
 _LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
@@ -58,6 +60,8 @@ def _along(weights: np.ndarray, like: np.ndarray, axis: int) -> Any:
 
 
 def _interpolate(x: Any, *, axes: tuple[Axis, ...], linear: bool, align_corners: bool) -> Any:
+    if linear and is_float32(x):
+        return _C.float_resample(x, [(axis.size, axis.ratio) for axis in axes], align_corners)
     for a in range(x.ndim - 1, 1, -1):
         if not linear:
             x = np.take(x, _near(x.shape[a], axes[a - 2]), axis=a)

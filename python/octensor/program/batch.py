@@ -102,7 +102,7 @@ def _constant(a: Any, b: Any, batch: int, node: Node) -> Any:
             raise BoundToBatch(f"the constant {node.target} follows from the batch")
         return None
     axes = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=False)) if n != m]
-    if x.ndim != y.ndim or len(axes) != 1 or isinstance(a, QTensor):
+    if x.ndim != y.ndim or len(axes) != 1 or (isinstance(a, QTensor) and a.qparams.is_per_channel):
         raise BoundToBatch(f"the constant {node.target} follows from the batch")
     place, other = np.take(x, [0], axes[0]), np.take(y, [0], axes[0])
     if not (np.array_equal(np.broadcast_to(place, x.shape), x) and np.array_equal(np.broadcast_to(other, y.shape), y)):
@@ -111,7 +111,8 @@ def _constant(a: Any, b: Any, batch: int, node: Node) -> Any:
         raise BoundToBatch(f"the constant {node.target} follows from the batch")
     sizes: list[Any] = list(x.shape)
     sizes[axes[0]] = _size(x.shape[axes[0]], y.shape[axes[0]], batch)
-    return place, tuple(sizes)
+    held = np.ascontiguousarray(place)
+    return (QTensor.from_numpy(held, a.qparams) if isinstance(a, QTensor) else held), tuple(sizes)
 
 
 def _size(a: int, b: int, batch: int) -> BatchSize:

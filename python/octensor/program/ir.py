@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._C import QParams
-from ..graph.meta import TensorMeta
+import numpy as np
+
+from .._C import QParams, QTensor, qint8, quint8
+from ..graph.meta import TensorMeta, meta_of
 
 
 class BatchSize:
@@ -35,6 +37,41 @@ class BatchSize:
 
 #: A cut that leaves an axis as it is: start, stop and step.
 WHOLE = (None, None, 1)
+
+
+#: How a program holds arrays of bytes: as codes with these very parameters (told from others by identity).
+PLAIN = {"uint8": QParams(1.0, 0, quint8), "int8": QParams(1.0, 0, qint8)}
+
+
+def is_plain(qparams: QParams | None) -> bool:
+    """Whether parameters say that codes stand for an array of bytes."""
+    return any(qparams is plain for plain in PLAIN.values())
+
+
+def plain_codes(array: Any) -> Any:
+    """Return an array of bytes as codes; anything else as it is."""
+    if not isinstance(array, np.ndarray) or array.itemsize != 1 or array.dtype.name not in PLAIN:
+        return array
+    return QTensor.from_numpy(np.ascontiguousarray(array), PLAIN[array.dtype.name])
+
+
+def plain_array(codes: Any) -> Any:
+    """Return codes that stand for an array as the array; anything else as it is."""
+    return np.asarray(codes.int_repr()) if isinstance(codes, QTensor) and is_plain(codes.qparams) else codes
+
+
+def plain_meta(meta: Any) -> Any:
+    """Return what values are in a program: arrays of bytes are codes."""
+    if isinstance(meta, TensorMeta):
+        plain = PLAIN.get(meta.dtype)
+        return meta if plain is None else TensorMeta(meta.shape, plain.dtype.name, plain)
+    return tuple(plain_meta(part) for part in meta) if isinstance(meta, tuple) else meta
+
+
+def constant_value(array: Any) -> Value:
+    """Return a constant as a value."""
+    codes = plain_codes(array)
+    return Value(meta_of(codes), constant=codes)
 
 
 def pairs(sizes: Any) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ returns a `Value` or a tuple of them. It raises `Unsupported` for what it does n
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +14,17 @@ from typing import Any
 import numpy as np
 
 from .._C import QTensor
+from ..arrays import as_array
+from ..autograd import no_grad
+from ..graph.callables import name_of
 from ..graph.graph_module import GraphModule
-from ..graph.meta import TensorMeta, meta_of
+from ..graph.meta import TensorMeta
 from ..graph.node import Node
 from ..graph.rows import Rows, Unsupported, walk, where
 from ..ops.spec import OpSpec
 from ..tensor import Tensor
 from .batch import BoundToBatch, batch_size, fetch
-from .ir import Draft, Instruction, Value, has_batch
+from .ir import Draft, Instruction, Value, constant_value, has_batch, plain_array, plain_meta
 
 ROWS = Rows()
 row = ROWS.row
@@ -52,7 +56,7 @@ class Site:
 
     def constant(self, array: Any) -> Value:
         """Return a constant as a value."""
-        return Value(meta_of(array), constant=array)
+        return constant_value(array)
 
 
 def constant_of(value: Value | None, what: str) -> Any:
@@ -94,7 +98,7 @@ def _input(draft: Draft, node: Node) -> Any:
         if meta is None:
             return None
         raise CompileError(f"compile: input {node.name!r}: expected a tensor, got a {type(meta).__name__} of them")
-    value = Value(meta)
+    value = Value(plain_meta(meta))
     draft.inputs.append((str(node.target), value))
     return value
 
@@ -104,11 +108,11 @@ def _attribute(draft: Draft, module: GraphModule, node: Node, repeated: Any) -> 
     if not isinstance(tensor, (Tensor, QTensor, np.ndarray)):
         return tensor  # a packed weight
     if repeated is None:
-        plain = tensor if isinstance(tensor, QTensor) else np.ascontiguousarray(np.asarray(tensor))
-        return Value(meta_of(plain), constant=plain)
+        # Floats are float32, as ops take them.
+        return constant_value(tensor if isinstance(tensor, QTensor) else np.ascontiguousarray(as_array(tensor)))
     place, sizes = repeated
     site = Site(draft, None, node.meta.get("module", ""), None)
-    return ROWS["expand"](site, site.constant(np.ascontiguousarray(place)), shape=sizes, like=node.meta["tensor"])
+    return ROWS["expand"](site, constant_value(place), shape=sizes, like=node.meta["tensor"])
 
 
 def _call(draft: Draft, node: Node, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -117,17 +121,48 @@ def _call(draft: Draft, node: Node, args: Any, kwargs: dict[str, Any]) -> Any:
     if node.target is operator.getitem and isinstance(args[0], (tuple, dict)):
         return args[0][args[1]]
     spec = node.target
-    if not isinstance(spec, OpSpec):
+    name = name_of(spec) if node.op == "call_function" else None
+    if name is None or (not isinstance(spec, OpSpec) and name not in ROWS):
         kind = "a leaf" if node.op == "call_module" else "a function"
         raise Unsupported(f"{kind} that was recorded as one step: programs know octensor's ops alone")
-    if spec.name not in ROWS:
+    known = _folded(spec, args, kwargs)
+    if known is not None:
+        return known
+    if name not in ROWS:
         raise Unsupported(
             "programs have no such step: run this part of the model outside of the program, or write it with other ops"
         )
-    if spec.name not in ROWS.batched and has_batch((args, kwargs)):
+    if name not in ROWS.batched and has_batch((args, kwargs)):
         raise BoundToBatch(f"an attribute of {where(node)} follows from the batch")
-    site = Site(draft, spec, node.meta.get("module", ""), node.meta.get("tensor"))
-    return ROWS[spec.name](site, *args, **kwargs)
+    site = Site(draft, spec, node.meta.get("module", ""), plain_meta(node.meta.get("tensor")))
+    return ROWS[name](site, *args, **kwargs)
+
+
+MOST_FOLDED = 1 << 20  # elements of what is computed while compiling; and no more than it is made of
+
+
+def _folded(spec: Any, args: Any, kwargs: dict[str, Any]) -> Value | None:
+    """Return the result of an op on constants alone, or None."""
+    found: list[Value] = []
+
+    def constant(part: Any) -> Any:
+        if isinstance(part, Value):
+            found.append(part)
+            return plain_array(part.constant)
+        if isinstance(part, (tuple, list)) and not hasattr(part, "_fields"):
+            return type(part)(constant(p) for p in part)
+        return part
+
+    plain, named = constant(tuple(args)), {key: constant(value) for key, value in kwargs.items()}
+    if any(value.constant is None for value in found) or has_batch((args, kwargs)):
+        return None
+    with no_grad():
+        result = spec(*plain, **named)
+    array = result._array if isinstance(result, Tensor) else result
+    if not isinstance(array, (QTensor, np.ndarray)):
+        return None
+    size = sum(math.prod(value.meta.shape) for value in found)
+    return constant_value(array) if math.prod(array.shape) <= max(MOST_FOLDED, size) else None
 
 
 def _outputs(draft: Draft, tree: Any) -> None:

@@ -20,7 +20,7 @@ from ..tensor import Tensor
 from . import rows as rows
 from .batch import BoundToBatch, generalize
 from .fuse import fuse
-from .ir import Draft, Value
+from .ir import Draft, Value, is_plain, plain_array, plain_codes
 from .lower import CompileError, lower
 from .settled import is_settled, shapes_noted, sizes_of
 from .text import program_text
@@ -93,9 +93,9 @@ class Program:
         TypeError, ValueError
             If an input is missing, or has another dtype or shape; or as the model does, with the module's path.
         """
-        results = self._program.run([x._array if type(x) is Tensor else _plain(x) for x in inputs])
+        results = self._program.run([_plain(x) for x in inputs])
         if self._single:
-            (value,) = results
+            value = _result(self._result, results[0])
             return Tensor._wrap(value) if type(value) is np.ndarray else value
         return _rebuilt(self._result, iter(results))
 
@@ -232,7 +232,7 @@ def _packed_in(model: Any) -> list[Any]:
 
 
 def _plain(x: Any) -> Any:
-    return x._array if isinstance(x, Tensor) else x
+    return plain_codes(x._array if isinstance(x, Tensor) else x)
 
 
 def _outline(tree: Any) -> Any:
@@ -247,9 +247,13 @@ def _outline(tree: Any) -> Any:
     return tree
 
 
+def _result(value: Value, result: Any) -> Any:
+    return result if value.qparams is None or not is_plain(value.qparams) else plain_array(result)
+
+
 def _rebuilt(tree: Any, results: Any) -> Any:
     if isinstance(tree, Value):
-        value = next(results)
+        value = _result(tree, next(results))
         return Tensor._wrap(value) if isinstance(value, np.ndarray) else value
     if isinstance(tree, dict):
         return {key: _rebuilt(part, results) for key, part in tree.items()}

@@ -6,18 +6,17 @@ way; a program needs no more than the shape of each value, for which layers of p
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ..autograd import no_grad
+from ..graph.callables import name_of
 from ..graph.graph_module import GraphModule
 from ..graph.meta import meta_of
 from ..graph.node import Node, map_arg
 from ..ops.packing import sharing
-from ..ops.spec import OpSpec
 from .batch import BoundToBatch, batch_size, fetch
 from .ir import BatchSize
 
@@ -34,10 +33,7 @@ def is_settled(model: Any, inputs: tuple[Any, ...]) -> bool:
         and sum(node.op == "placeholder" for node in nodes) == len(inputs)
         and all(
             node.op in ("placeholder", "get_attr", "output")
-            or (
-                node.op == "call_function"
-                and (isinstance(node.target, OpSpec) or node.target in (batch_size, operator.getitem))
-            )
+            or (node.op == "call_function" and (node.target is batch_size or name_of(node.target) is not None))
             for node in nodes
         )
     )

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...ops import activation, curves, elementwise, mathematics, shape, unary
 from ...ops import matmul as products
+from ...ops.whole import ELEMENTWISE, PAIRWISE
 from ...tensor import Tensor
 from ..registry import operator
-from .values import array, is_float
+from .values import array, as_dtype, is_float, run
 
 DTYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
@@ -20,26 +21,18 @@ DTYPES = {
 }  # fmt: skip
 
 
-def _binary(name: str, for_floats: Callable[[Any, Any], Any], for_others: Callable[[Any, Any], Any]) -> None:
+def _binary(name: str, for_floats: Callable[[Any, Any], Any]) -> None:
     def function(a: Any, b: Any) -> Any:
-        return for_floats(a, b) if is_float(a, b) else for_others(array(a), array(b))
+        return for_floats(a, b) if is_float(a, b) else run(PAIRWISE, array(a), array(b), function=name.lower())
 
     function.__name__ = function.__qualname__ = name.lower()
     operator(name)(function)
 
 
-def _integer_div(a: np.ndarray, b: np.ndarray) -> Any:
-    """Divide; integers toward zero, as C does."""
-    if a.dtype.kind not in "iu":
-        return a / b
-    quotient = np.abs(a.astype(np.int64)) // np.abs(b.astype(np.int64)) * np.sign(a) * np.sign(b)
-    return quotient.astype(a.dtype)
-
-
-_binary("Add", elementwise.add, np.add)
-_binary("Sub", elementwise.sub, np.subtract)
-_binary("Mul", elementwise.mul, np.multiply)
-_binary("Div", elementwise.div, _integer_div)
+_binary("Add", elementwise.add)
+_binary("Sub", elementwise.sub)
+_binary("Mul", elementwise.mul)
+_binary("Div", elementwise.div)
 
 
 @operator("Pow")
@@ -49,28 +42,28 @@ def pow(a: Any, b: Any) -> Any:
         power = array(b)
         return elementwise.pow(a, float(power)) if power.ndim == 0 else elementwise.pow(a, power.astype(np.float32))
     base = array(a)
-    return np.power(base, array(b)).astype(base.dtype)
+    return as_dtype(run(PAIRWISE, base, array(b), function="pow"), base.dtype)
 
 
 @operator("Mod")
 def mod(a: Any, b: Any, *, fmod: int = 0) -> Any:
     """Return the remainder with the sign of b, or with fmod that of a."""
-    return (np.fmod if fmod else np.mod)(array(a), array(b))
+    return run(PAIRWISE, array(a), array(b), function="fmod" if fmod else "mod")
 
 
-def _variadic(name: str, for_floats: Callable[[Any, Any], Any], for_others: Callable[[Any, Any], Any]) -> None:
+def _variadic(name: str, for_floats: Callable[[Any, Any], Any], for_others: str) -> None:
     def function(*parts: Any) -> Any:
         if is_float(*parts):
             return reduce(for_floats, parts)
-        return reduce(for_others, [array(p) for p in parts])
+        return reduce(lambda a, b: run(PAIRWISE, a, b, function=for_others), [array(p) for p in parts])
 
     function.__name__ = function.__qualname__ = name.lower()
     operator(name)(function)
 
 
-_variadic("Sum", elementwise.add, np.add)
-_variadic("Max", mathematics.maximum, np.maximum)
-_variadic("Min", mathematics.minimum, np.minimum)
+_variadic("Sum", elementwise.add, "add")
+_variadic("Max", mathematics.maximum, "maximum")
+_variadic("Min", mathematics.minimum, "minimum")
 
 
 @operator("Mean")
@@ -91,11 +84,11 @@ def _unary(name: str, function: Callable[[Any], Any], for_others: Callable[[Any]
     operator(name)(either)
 
 
-_unary("Relu", activation.relu, lambda x: np.maximum(x, np.zeros((), x.dtype)))
+_unary("Relu", activation.relu, lambda x: run(PAIRWISE, x, np.zeros((), x.dtype), function="maximum"))
 _unary("Sigmoid", activation.sigmoid)
 _unary("Tanh", activation.tanh)
-_unary("Neg", unary.neg, np.negative)
-_unary("Abs", unary.abs, np.abs)
+_unary("Neg", unary.neg, lambda x: run(ELEMENTWISE, x, function="neg"))
+_unary("Abs", unary.abs, lambda x: run(ELEMENTWISE, x, function="abs"))
 _unary("Exp", unary.exp)
 _unary("Log", unary.log)
 _unary("Sqrt", unary.sqrt)
@@ -111,7 +104,7 @@ _unary("Cosh", mathematics.cosh)
 _unary("Floor", mathematics.floor)
 _unary("Ceil", mathematics.ceil)
 _unary("Round", mathematics.round)
-_unary("Sign", mathematics.sign, np.sign)
+_unary("Sign", mathematics.sign, lambda x: run(ELEMENTWISE, x, function="sign"))
 _unary("Reciprocal", mathematics.reciprocal)
 _unary("HardSwish", curves.hardswish)
 _unary("Mish", curves.mish)
@@ -187,9 +180,12 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     if not is_float(x):
         values = array(x)
         info = np.iinfo(values.dtype) if values.dtype.kind in "iu" else np.finfo(values.dtype)
-        return np.minimum(
-            np.maximum(values, info.min if low is None else low), info.max if high is None else high
-        ).astype(values.dtype)
+        for function, bound in (
+            ("maximum", info.min if low is None else low),
+            ("minimum", info.max if high is None else high),
+        ):
+            values = run(PAIRWISE, values, np.asarray(bound, values.dtype), function=function)
+        return values
     if low is None and high is None:
         return x
     if low == 0.0 and high == 6.0:
@@ -209,8 +205,8 @@ def cast(x: Any, *, to: int) -> Any:
     if values.dtype == dtype:
         return x
     with np.errstate(invalid="ignore", over="ignore"):
-        cast_values = values.astype(dtype)
-    return Tensor(cast_values) if dtype == np.float32 else cast_values
+        cast_values = as_dtype(values, dtype)
+    return Tensor._wrap(cast_values) if dtype == np.float32 else cast_values
 
 
 @operator("CastLike", ignored=("saturate", "round_mode"))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...ops import conv, elementwise, mathematics, norm, padding, pool, reduce, row_norm, unary
+from ...ops.whole import PAIRWISE
 from ..registry import operator
-from .values import array, check_size, innermost_first
+from .values import array, check_size, innermost_first, run
 
 _CONV = {3: conv.conv1d, 4: conv.conv2d, 5: conv.conv3d}
 _TRANSPOSED = {3: conv.conv_transpose1d, 4: conv.conv_transpose2d, 5: conv.conv_transpose3d}
@@ -258,7 +259,9 @@ def lp_normalization(x: Any, *, axis: int = -1, p: int = 2) -> Any:
         length = reduce.sum(unary.abs(x), along, True)
     else:
         length = unary.sqrt(reduce.sum(elementwise.mul(x, x), along, True))
-    return elementwise.div(x, mathematics.where(array(length) == 0, 1.0, length))
+    return elementwise.div(
+        x, mathematics.where(run(PAIRWISE, array(length), np.float32(0), function="equal"), 1.0, length)
+    )
 
 
 @operator("BatchNormalization", ignored=("spatial",))

@@ -9,10 +9,12 @@ import numpy as np
 
 from ..._C import QTensor
 from ...ops import moving, padding, shape
+from ...ops.mathematics import WHERE
 from ...ops.spec import apply
+from ...ops.whole import PAIRWISE, RANGE
 from ...tensor import Tensor
 from ..registry import operator
-from .values import array, axes_of, check_size, innermost_first, ints, is_float
+from .values import array, as_dtype, axes_of, check_size, follows, innermost_first, ints, is_float, run
 
 
 @operator("Shape")
@@ -40,7 +42,7 @@ def reshape(data: Any, shape_: Any = None, *, shape: Any = None, allowzero: int 
 
 
 def _reshaped(data: Any, sizes: tuple[int, ...]) -> Any:
-    return shape.reshape(data, sizes) if is_float(data) else array(data).reshape(sizes)
+    return shape.reshape(data, sizes) if is_float(data) else run(shape.RESHAPE, array(data), shape=tuple(sizes))
 
 
 @operator("Flatten")
@@ -76,7 +78,7 @@ def unsqueeze(data: Any, axes: Any) -> Any:
 def transpose(data: Any, *, perm: Any = None) -> Any:
     """Return the tensor with its axes in another order; reversed, if none is given."""
     order = tuple(reversed(range(len(data.shape)))) if perm is None else ints(perm)
-    return shape.permute(data, order) if is_float(data) else np.transpose(array(data), order)
+    return shape.permute(data, order) if is_float(data) else run(shape.PERMUTE, array(data), dims=order)
 
 
 @operator("Concat")
@@ -84,7 +86,7 @@ def concat(*parts: Any, axis: int) -> Any:
     """Return the tensors joined along an axis."""
     if is_float(*parts):
         return shape.cat(list(parts), axis)
-    return np.concatenate([array(p) for p in parts], axis)
+    return run(shape.CAT, *[array(p) for p in parts], dim=axis)
 
 
 @operator("Split")
@@ -100,7 +102,12 @@ def split(data: Any, split: Any = None, *, axis: int = 0, num_outputs: int | Non
         raise ValueError(f"Split: split: expected sizes that sum to {n}, got {sizes}")
     if is_float(data):
         return tuple(shape.split(data, sizes, axis))
-    return tuple(np.split(array(data), np.cumsum(sizes)[:-1], axis))
+    ends = [int(end) for end in np.cumsum(sizes)]
+    before = (slice(None),) * (axis % len(data.shape))
+    return tuple(
+        run(shape.GETITEM, array(data), index=(*before, slice(end - size, end)))
+        for size, end in zip(sizes, ends, strict=True)
+    )
 
 
 @operator("Slice")
@@ -127,8 +134,8 @@ def slice_(data: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = Non
         index[i] = slice(lowest, low + 1 if count else 0, -by)
         flips.append(i)
     if not is_float(data):
-        picked: Any = array(data)[tuple(index)]
-        return np.flip(picked, tuple(flips)) if flips else picked
+        picked: Any = run(shape.GETITEM, array(data), index=tuple(index))
+        return run(moving.FLIP, picked, dims=tuple(flips)) if flips else picked
     picked = shape.getitem(data, tuple(index))
     return moving.flip(picked, *flips) if flips else picked
 
@@ -140,32 +147,30 @@ def gather(data: Any, indices: Any, *, axis: int = 0) -> Any:
     along, n = axis % len(data.shape), data.shape[axis]
     if places.size and (places.min() < -n or places.max() >= n):
         raise ValueError(f"Gather: indices: expected -{n} to {n - 1}, got {places.min()} to {places.max()}")
-    places = np.where(places < 0, places + n, places).astype(np.int64)
     if not is_float(data):
-        return np.take(array(data), places, along)
-    if places.ndim == 0:
+        return run(moving.TAKE, array(data), indices=places, dim=along)
+    if places.ndim == 0 and not follows(places):
         return shape.select(data, along, int(places))
-    return shape.getitem(data, (*(slice(None),) * along, places))
+    return apply(moving.TAKE, data, indices=as_dtype(places, np.int64), dim=along)
 
 
 @operator("GatherElements")
 def gather_elements(data: Any, indices: Any, *, axis: int = 0) -> Any:
     """Return for each index the value there along an axis."""
-    n = data.shape[axis]
-    places = array(indices).astype(np.int64)
-    places = np.where(places < 0, places + n, places)
+    places = as_dtype(array(indices), np.int64)
     if is_float(data):
         return apply(moving.GATHER, data, indices=places, dim=axis % len(data.shape))
-    return np.take_along_axis(array(data), places, axis)
+    return run(moving.GATHER, array(data), indices=places, dim=axis)
 
 
 @operator("GatherND")
 def gather_nd(data: Any, indices: Any, *, batch_dims: int = 0) -> Any:
     """Return the slices of `data` at index tuples."""
-    places = array(indices).astype(np.int64)
+    places = as_dtype(array(indices), np.int64)
     if batch_dims == 0:
-        index = tuple(np.moveaxis(places, -1, 0))
-        return shape.getitem(data, index) if is_float(data) else array(data)[index]
+        if is_float(data):
+            return apply(moving.GATHER_ND, data, indices=places)
+        return run(moving.GATHER_ND, array(data), indices=places)
     values = array(data)
     batch = values.shape[:batch_dims]
     flat = values.reshape(-1, *values.shape[batch_dims:])
@@ -213,7 +218,7 @@ def _typed(values: np.ndarray, like: Any) -> Any:
 def expand(data: Any, shape_: Any) -> Any:
     """Return the tensor broadcast with a shape."""
     sizes = check_size("Expand", np.broadcast_shapes(tuple(data.shape), ints(shape_)))
-    return shape.expand(data, sizes) if is_float(data) else np.broadcast_to(array(data), sizes)
+    return shape.expand(data, sizes) if is_float(data) else run(shape.EXPAND, array(data), shape=sizes)
 
 
 @operator("Tile")
@@ -221,7 +226,7 @@ def tile(data: Any, repeats: Any) -> Any:
     """Return the tensor repeated along each axis."""
     counts = ints(repeats)
     check_size("Tile", [n * c for n, c in zip(data.shape, counts, strict=True)])
-    return moving.repeat(data, counts) if is_float(data) else np.tile(array(data), counts)
+    return moving.repeat(data, counts) if is_float(data) else run(moving.REPEAT, array(data), counts=counts)
 
 
 @operator("ConstantOfShape")
@@ -240,20 +245,32 @@ def range_(start: Any, limit: Any, delta: Any) -> Any:
         raise ValueError("Range: delta: expected a number other than 0")
     count = max(0, math.ceil((last - first) / by))
     check_size("Range", (count,))
+    if first.dtype.kind == "i":
+        return as_dtype(_counted(int(first), int(first + count * by), int(by)), first.dtype)
     made = (first + np.arange(count) * by).astype(first.dtype)
     return Tensor(made) if made.dtype == np.float32 else made
+
+
+def _counted(start: int, stop: int, step: int) -> np.ndarray:
+    """Count; the ends may follow from the batch, so a recorder hears of them."""
+    return RANGE(start=start, stop=stop, step=step)
 
 
 @operator("OneHot")
 def one_hot(indices: Any, depth: Any, values: Any, *, axis: int = -1) -> Any:
     """Return the second value where the index along a new axis is meant, and the first elsewhere."""
     n = int(array(depth).reshape(()))
-    places = array(indices).astype(np.int64)
+    places = as_dtype(array(indices), np.int64)
     check_size("OneHot", (*places.shape, n))
-    hot = np.where(places < 0, places + n, places)[..., None] == np.arange(n)
-    off, on = array(values)
-    made = np.moveaxis(np.where(hot, on, off).astype(array(values).dtype), -1, axis)
-    return Tensor(made) if made.dtype == np.float32 else made
+    places = run(shape.RESHAPE, places, shape=(*places.shape, 1))
+    numbers = [np.arange(n), np.arange(-n, 0)]
+    hot = [run(PAIRWISE, places, p, function="equal") for p in numbers]
+    off, on = (v.astype(array(values).dtype) for v in array(values))
+    made = run(WHERE, run(PAIRWISE, *hot, function="or"), on, off)
+    order = list(range(made.ndim - 1))
+    order.insert(axis % made.ndim, made.ndim - 1)
+    made = run(shape.PERMUTE, made, dims=tuple(order))
+    return Tensor._wrap(made) if made.dtype == np.float32 else made
 
 
 @operator("EyeLike")
@@ -271,6 +288,10 @@ def eye_like(data: Any, *, dtype: int | None = None, k: int = 0) -> Any:
 def trilu(data: Any, k: Any = None, *, upper: int = 1) -> Any:
     """Return the upper or lower triangle, and 0 elsewhere."""
     diagonal = 0 if k is None else int(array(k).reshape(()))
+    kept = (np.triu if upper else np.tril)(np.ones(tuple(data.shape)[-2:], bool), diagonal)
+    if not isinstance(data, QTensor):
+        made = run(WHERE, kept, array(data), np.zeros((), array(data).dtype))
+        return Tensor._wrap(made) if made.dtype == np.float32 else made
     return _typed((np.triu if upper else np.tril)(array(data), diagonal), data)
 
 

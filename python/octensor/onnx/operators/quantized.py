@@ -13,11 +13,23 @@ import numpy as np
 from ... import _C
 from ..._C import QParams, QTensor, qint8, quint8
 from ...ops import quantized as library
+from ...ops.conv import CONV
+from ...ops.exact import DEQUANTIZE, QUANTIZE
+from ...ops.integer_products import (
+    AS_CODES,
+    CONV_INTEGER,
+    DEQUANTIZE_BY,
+    DYNAMIC_QUANTIZE,
+    MATMUL_INTEGER,
+    QUANTIZE_BY,
+    matmul,
+)
+from ...ops.matmul import LINEAR
+from ...ops.spec import apply
 from ...tensor import Tensor
-from .. import integer_products
 from ..registry import operator
 from .layers import amounts
-from .values import array, innermost_first
+from .values import array, follows, innermost_first, run
 
 QDTYPES = {"int8": qint8, "uint8": quint8, "int32": _C.qint32}
 
@@ -41,7 +53,8 @@ def as_qtensor(op: str, x: Any, scale: Any, zero_point: Any, axis: int | None = 
     qparams = qparams_of(scale, zero_point, QDTYPES[codes.dtype.name], axis, codes.ndim)
     if isinstance(x, QTensor) and x.qparams == qparams:
         return x
-    return QTensor.from_numpy(np.ascontiguousarray(codes), qparams)
+    result: QTensor = run(AS_CODES, codes, qparams=qparams)
+    return result
 
 
 def _blocks(values: np.ndarray, shape: Any, axis: int, size: int) -> np.ndarray:
@@ -64,8 +77,10 @@ def quantize_linear(
         )
         info = np.iinfo(name)
         return np.clip(np.rint(array(x) / scales) + zeros, info.min, info.max).astype(name)
-    values = x if isinstance(x, Tensor) else Tensor(array(x))
-    return _C.quantize(np.asarray(values), qparams_of(y_scale, y_zero_point, QDTYPES[name], axis, values.ndim))
+    values = array(x)
+    if follows(y_scale) or follows(y_zero_point):
+        return run(QUANTIZE_BY, values, array(y_scale), array(y_zero_point), axis=axis)
+    return run(QUANTIZE, values, qparams=qparams_of(y_scale, y_zero_point, QDTYPES[name], axis, values.ndim))
 
 
 @operator("DequantizeLinear", ignored=("output_dtype",))
@@ -77,26 +92,22 @@ def dequantize_linear(x: Any, x_scale: Any, x_zero_point: Any = None, *, axis: i
             0 if x_zero_point is None else _blocks(array(x_zero_point).astype(np.float32), x.shape, axis, block_size)
         )
         return Tensor((array(x).astype(np.float32) - zeros) * scales)
-    return as_qtensor("DequantizeLinear", x, x_scale, x_zero_point, axis).dequantize()
+    if follows(x_scale) or follows(x_zero_point):
+        given = None if x_zero_point is None else array(x_zero_point)
+        return run(DEQUANTIZE_BY, array(x), array(x_scale), given, axis=axis)
+    return DEQUANTIZE(as_qtensor("DequantizeLinear", x, x_scale, x_zero_point, axis))
 
 
 @operator("DynamicQuantizeLinear")
 def dynamic_quantize_linear(x: Any) -> Any:
     """Return codes over the whole range of the input (with 0 in it), and their scale and zero point."""
-    values = array(x).astype(np.float32)
-    low, high = (min(0.0, float(values.min())), max(0.0, float(values.max()))) if values.size else (0.0, 0.0)
-    scale = np.float32(np.float32(high) - np.float32(low)) / np.float32(255)
-    zero = np.uint8(0) if scale == 0 else np.uint8(np.clip(np.rint(np.float32(0) - np.float32(low) / scale), 0, 255))
-    if scale == 0:
-        scale = np.float32(1)
-    codes = _C.quantize(values, QParams(float(scale), int(zero), quint8))
-    return codes, np.float32(scale).reshape(()), zero.reshape(())
+    return run(DYNAMIC_QUANTIZE, array(x))
 
 
 @operator("MatMulInteger")
 def matmul_integer(a: Any, b: Any, a_zero_point: Any = None, b_zero_point: Any = None) -> Any:
     """Return the int32 product of codes less their zero points."""
-    return integer_products.matmul(array(a), array(b), *(_zeros(z) for z in (a_zero_point, b_zero_point)))
+    return run(MATMUL_INTEGER, *(v if v is None else array(v) for v in (a, b, a_zero_point, b_zero_point)))
 
 
 def _zeros(zero_point: Any) -> np.ndarray:
@@ -120,8 +131,8 @@ def conv_integer(
     """Return the int32 convolution of codes less their zero points; padding is real 0."""
     codes, weight = array(x), array(w)
     stride, dilation, around = amounts(codes.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
-    zero = int(_zeros(x_zero_point).reshape(()))
-    return integer_products.convolution(codes, weight, zero, _zeros(w_zero_point), stride, dilation, around, group)
+    zeros = (v if v is None else array(v) for v in (x_zero_point, w_zero_point))
+    return run(CONV_INTEGER, codes, weight, *zeros, stride=stride, dilation=dilation, pads=around, groups=group)
 
 
 @operator("QLinearMatMul")
@@ -164,7 +175,8 @@ def _signed(weight: QTensor) -> QTensor:
 
 
 def _linear(x: QTensor, weight: QTensor, qparams: QParams) -> QTensor:
-    return _C.linear(x, _C.PackedLinear(_signed(weight), None), qparams)
+    result: QTensor = apply(LINEAR, x, _signed(weight), None, qparams=qparams)
+    return result
 
 
 @operator("QLinearConv")
@@ -200,8 +212,8 @@ def qlinear_conv(
     if b is not None:  # exact again in the layer: int32 = round(real / (x_scale · w_scale))
         step = np.asarray(codes.qparams.scale, np.float64) * np.asarray(weight.qparams.scale, np.float64)
         bias = (array(b).astype(np.float64) * step).astype(np.float32)
-    packed = _C.PackedConv(weight, bias, list(stride), [p for p, _ in around], list(dilation), group)
-    return _C.conv(codes, packed, qparams)
+    attributes = {"stride": tuple(stride), "padding": tuple(p for p, _ in around), "dilation": tuple(dilation)}
+    return apply(CONV[codes.ndim - 2], codes, weight, bias, **attributes, groups=group, qparams=qparams)
 
 
 @operator("com.microsoft.QLinearAdd")
@@ -236,7 +248,7 @@ def qgemm(
 ) -> Any:
     """Return alpha · A' B' + C of quantized matrices, C int32 of the sums' scale: codes, or floats without y_scale."""
     left, right = (array(v).T if turned else array(v) for v, turned in ((a, transA), (b, transB)))
-    sums = integer_products.matmul(left, right, _zeros(a_zero), _zeros(b_zero)).astype(np.int64)
+    sums = matmul(left, right, _zeros(a_zero), _zeros(b_zero)).astype(np.int64)
     if c is not None:
         sums = sums + array(c)
     scale = np.float64(alpha) * np.float64(array(a_scale).reshape(())) * array(b_scale).reshape(-1).astype(np.float64)

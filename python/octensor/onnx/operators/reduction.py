@@ -11,13 +11,12 @@ from ...ops import elementwise, mathematics, moving, reduce, shape, unary
 from ...ops.moving import order
 from ...ops.softmax import log_softmax as log_softmax_op
 from ...ops.softmax import softmax as softmax_op
+from ...ops.whole import ARG_EXTREME, PAIRWISE, REDUCE_WHOLE, RUNNING_SUMS
 from ..registry import operator
-from .values import array, axes_of, is_float
+from .values import array, axes_of, is_float, run
 
 
-def _reducer(
-    name: str, for_floats: Callable[..., Any], for_others: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
+def _reducer(name: str, for_floats: Callable[..., Any], for_others: str | None = None) -> Callable[..., Any]:
     def function(data: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Any:
         ndim = data.ndim
         if name in _EMPTY and 0 in data.shape:
@@ -29,7 +28,7 @@ def _reducer(
             chosen = tuple(range(ndim))
         if not is_float(data) and for_others is not None:
             values = array(data)
-            return for_others(values, axis=chosen, keepdims=bool(keepdims)).astype(values.dtype)
+            return run(REDUCE_WHOLE, values, function=for_others, dim=chosen, keepdim=bool(keepdims))
         return for_floats(data, chosen, bool(keepdims)) if ndim else for_floats(shape.reshape(data, 1), (0,), False)
 
     function.__name__ = function.__qualname__ = name
@@ -64,11 +63,11 @@ def _log_sum_exp(x: Any, axes: Any, keep: bool) -> Any:
     return result if keep else reduce.sum(result, axes, False)
 
 
-_reducer("ReduceSum", reduce.sum, np.sum)
-_reducer("ReduceMean", reduce.mean, np.mean)
-_reducer("ReduceMax", reduce.amax, np.max)
-_reducer("ReduceMin", reduce.amin, np.min)
-_reducer("ReduceProd", mathematics.prod, np.prod)
+_reducer("ReduceSum", reduce.sum, "sum")
+_reducer("ReduceMean", reduce.mean, "mean")
+_reducer("ReduceMax", reduce.amax, "max")
+_reducer("ReduceMin", reduce.amin, "min")
+_reducer("ReduceProd", mathematics.prod, "prod")
 _reducer("ReduceL1", lambda x, axes, keep: reduce.sum(unary.abs(x), axes, keep))
 _reducer("ReduceL2", _norm2)
 _reducer("ReduceSumSquare", lambda x, axes, keep: reduce.sum(elementwise.mul(x, x), axes, keep))
@@ -98,22 +97,16 @@ def log_softmax(x: Any, *, axis: int | None = None, opset: int = 13) -> Any:
     return _along(log_softmax_op, x, axis, opset)
 
 
-def _arg(values: np.ndarray, axis: int, keepdims: int, last: int, find: Callable[..., Any]) -> Any:
-    n = values.shape[axis]
-    place = n - 1 - find(np.flip(values, axis), axis) if last else find(values, axis)
-    return np.expand_dims(place, axis) if keepdims else place
-
-
 @operator("ArgMax")
 def arg_max(x: Any, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Any:
     """Return the index of the largest value."""
-    return _arg(array(x), axis, keepdims, select_last_index, np.argmax)
+    return run(ARG_EXTREME, array(x), dim=axis, keepdim=bool(keepdims), largest=True, last=bool(select_last_index))
 
 
 @operator("ArgMin")
 def arg_min(x: Any, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Any:
     """Return the index of the smallest value."""
-    return _arg(array(x), axis, keepdims, select_last_index, np.argmin)
+    return run(ARG_EXTREME, array(x), dim=axis, keepdim=bool(keepdims), largest=False, last=bool(select_last_index))
 
 
 @operator("TopK")
@@ -123,23 +116,26 @@ def top_k(x: Any, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) 
     if not 0 <= count <= x.shape[axis]:
         raise ValueError(f"TopK: k: expected 0 to {x.shape[axis]}, got {count}")
     places = order(x, axis, bool(largest))
-    taken = np.take(places, np.arange(count), axis)
+    taken = run(shape.GETITEM, array(places), index=(*(slice(None),) * (axis % x.ndim), slice(count)))
     if is_float(x):
         from ...ops.moving import GATHER
         from ...ops.spec import apply
 
-        return apply(GATHER, x, indices=taken, dim=axis % x.ndim), taken.astype(np.int64)
-    return np.take_along_axis(array(x), taken, axis), taken.astype(np.int64)
+        return apply(GATHER, x, indices=taken, dim=axis % x.ndim), taken
+    return run(moving.GATHER, array(x), indices=taken, dim=axis), taken
 
 
 @operator("CumSum")
 def cum_sum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
     """Return running sums along an axis, with or without the value itself, from either end."""
     along = int(array(axis).reshape(()))
-    flipped = moving.flip(x, along) if reverse and is_float(x) else np.flip(array(x), along) if reverse else x
-    total = (
-        mathematics.cumsum(flipped, along) if is_float(x) else np.cumsum(array(flipped), along, dtype=array(x).dtype)
-    )
-    if exclusive:
-        total = elementwise.sub(total, flipped) if is_float(x) else total - array(flipped)
-    return (moving.flip(total, along) if is_float(x) else np.flip(total, along)) if reverse else total
+    if is_float(x):
+        flipped = moving.flip(x, along) if reverse else x
+        total = mathematics.cumsum(flipped, along)
+        total = elementwise.sub(total, flipped) if exclusive else total
+        return moving.flip(total, along) if reverse else total
+    dims = (along % x.ndim,)
+    whole = run(moving.FLIP, array(x), dims=dims) if reverse else array(x)
+    sums = run(RUNNING_SUMS, whole, dim=along)
+    sums = run(PAIRWISE, sums, whole, function="sub") if exclusive else sums
+    return run(moving.FLIP, sums, dims=dims) if reverse else sums

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..._C import QTensor
+from ...ops.exact import CAST
+from ...ops.recording import RECORDING
 from ...tensor import Tensor
 
 MOST_VALUES = 1 << 30  # of one result that a few numbers of a file could ask for
@@ -40,15 +42,50 @@ def array(value: Any) -> np.ndarray:
     return value.int_repr() if isinstance(value, QTensor) else np.asarray(value)
 
 
+def run(op: Any, *values: Any, **attrs: Any) -> Any:
+    """Run an op on arrays of any dtype; a recorder hears of it where it follows from the model's inputs.
+
+    What is made of shapes and constants alone stays what it is: a number in the graph, or a constant.
+    """
+    recorder = RECORDING.recorder
+    if recorder is not None:
+        given = [v for v in (*values, *attrs.values()) if isinstance(v, (Tensor, QTensor, np.ndarray))]
+        if any(recorder.knows(v) for v in given) and all(_is_held(v) for v in given):
+            return recorder.note(op, values, attrs, op.forward(*values, **attrs))
+    return op.forward(*values, **attrs)
+
+
+def follows(value: Any) -> bool:
+    """Whether somebody records, and a value was made of the model's inputs."""
+    return RECORDING.recorder is not None and RECORDING.recorder.knows(value)
+
+
+def as_dtype(values: np.ndarray, dtype: Any) -> Any:
+    """Return an array in another dtype."""
+    wanted = np.dtype(dtype)
+    if values.dtype == wanted:
+        return values
+    if any(d.kind == "f" and d != np.float32 for d in (values.dtype, wanted)):
+        return values.astype(wanted)  # which no tensor has
+    return run(CAST, values, dtype=wanted.name)
+
+
+def _is_held(value: Any) -> bool:
+    """Whether a recorded graph can hold values of this dtype."""
+    return isinstance(value, QTensor) or value.dtype == np.float32 or value.dtype.kind in "iub"
+
+
 def ints(value: Any) -> tuple[int, ...]:
     """Return whole numbers, given as a tensor, an array or a sequence."""
     return tuple(int(v) for v in array(value).reshape(-1))
 
 
 def is_float(*values: Any) -> bool:
-    """Whether one of the values goes through octensor's ops: a float32 tensor or array, or a QTensor."""
+    """Whether one of the values goes through octensor's ops: a float32 tensor, array or number, or a QTensor."""
     return any(
-        (isinstance(v, (Tensor, QTensor, np.ndarray)) and str(v.dtype) == "float32") or isinstance(v, QTensor)
+        isinstance(v, float)
+        or (isinstance(v, (Tensor, QTensor, np.ndarray)) and str(v.dtype) == "float32")
+        or isinstance(v, QTensor)
         for v in values
     )
 

@@ -6,3 +6,4 @@ from . import layers as layers
 from . import movement as movement
 from . import recurrent as recurrent
 from . import reduction as reduction
+from . import whole as whole

@@ -86,7 +86,8 @@ def _condition(site: Site, condition: Any) -> str:
 @row("where")
 def where(site: Site, condition: Any, x: Any, y: Any) -> Value:
     """One of two values, by a condition."""
-    return site.result(site.add("Where", _condition(site, condition), site.real(x), site.real(y)))
+    values = [site.real(v, site.meta.dtype) for v in (x, y)]
+    return site.result(site.add("Where", _condition(site, condition), *values))
 
 
 @row("masked_fill")

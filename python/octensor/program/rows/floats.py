@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._C import QParams
 from ...graph.meta import TensorMeta
 from ...graph.rows import Unsupported
 from ..ir import WHOLE, BatchSize, Value
@@ -33,6 +34,8 @@ UNARY: dict[str, Any] = {
 
 def unary(site: Site, name: str, x: Value, **attrs: Any) -> Value:
     """Add a function of one number."""
+    if name == "threshold":
+        return site.add("unary", [x], site.meta, name=name, a=float(attrs["threshold"]), b=float(attrs["value"]))
     if name not in UNARY:
         raise Unsupported(f"there is no float step of it: quantize around it, or use one of {', '.join(sorted(UNARY))}")
     kernel, *parameters = UNARY[name](**attrs)
@@ -57,26 +60,6 @@ def binary(site: Site, name: str, a: Any, b: Any, relu: bool = False) -> Value:
 
 for _name in ("sub", "div"):
     row(_name)(lambda site, a, b, _name=_name, **attrs: binary(site, _name, a, b))
-
-
-@row("batch_norm")
-def batch_norm(
-    site: Site, x: Value, weight: Any, bias: Any, mean: Value, var: Value, *, training: bool, eps: float, **given: Any
-) -> Value:
-    """Add a batch norm in eval mode: a factor and a summand for each channel."""
-    if training or x.qparams is not None:
-        raise Unsupported("programs have batch norms of floats in eval mode alone: call .eval(), or fuse_modules")
-    gamma, beta, m, v = (
-        None if p is None else np.asarray(constant_of(p, "parameter")) for p in (weight, bias, mean, var)
-    )
-    assert m is not None
-    assert v is not None
-    scale = 1 / np.sqrt(v + eps)
-    scale = scale if gamma is None else scale * gamma
-    shift = -m * scale if beta is None else -m * scale + beta
-    across = (-1,) + (1,) * (x.ndim - 2)
-    y = site.add("float_mul", [x, site.constant(scale.reshape(across).astype(np.float32))], site.meta)
-    return site.add("float_add", [y, site.constant(shift.reshape(across).astype(np.float32))], site.meta)
 
 
 @row("neg")
@@ -163,26 +146,20 @@ def _norm(
     rows: Any,
     eps: float,
     channels: bool,
-    **given: Any,
+    qparams: QParams | None = None,
 ) -> Value:
-    if x.qparams is not None or given:
-        raise Unsupported("programs have it on floats alone: put a DeQuantStub before it")
     batch = x.meta.shape[0] if x.ndim else 1
     count = rows.fixed + rows.per_batch * batch if isinstance(rows, BatchSize) else rows
     size = math.prod(x.meta.shape)
     groups, run = (count // batch, math.prod(x.meta.shape[2:])) if channels else (1, 1)
     affine = [None if v is None else np.asarray(constant_of(v, "weight")).reshape(-1) for v in (weight, bias)]
-    return site.add(
-        "float_norm",
-        [x],
-        site.meta,
-        eps=eps,
-        row=size // count,
-        groups=groups,
-        run=run,
-        weight=affine[0],
-        bias=affine[1],
-    )
+    sizes = {"row": size // count, "groups": groups, "run": run}
+    step = "float_norm" if qparams is None else "code_norm"
+    meta = site.meta if qparams is None else TensorMeta(x.meta.shape, "float32")
+    y = site.add(step, [x], meta, eps=eps, **sizes, weight=affine[0], bias=affine[1])
+    if qparams is None:
+        return y
+    return site.add("quantize", [y], site.meta, qparams=qparams, channels_last=channels and x.ndim == 4)
 
 
 for _name in ("layer_norm", "group_norm", "instance_norm"):

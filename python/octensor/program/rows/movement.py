@@ -12,6 +12,7 @@ from ..batch import BoundToBatch
 from ..ir import BatchSize, Value, pairs
 from ..lower import Site, row
 from .codes import quantized
+from .places import indices_of, movable
 
 
 @row("reshape", batched=True)
@@ -40,8 +41,9 @@ def _bound(value: Any) -> Any:
 def getitem(site: Site, x: Value, *, index: Any) -> Value:
     """Parts by integers, slices, None and an ellipsis."""
     items = list(index) if isinstance(index, tuple) else [index]
-    if any(isinstance(i, (np.ndarray, list, Value, bool)) for i in items):
-        raise Unsupported("it gathers by an array or a mask: programs cut by integers and slices")
+    gathers = [i for i in items if isinstance(i, (np.ndarray, list, Value, bool))]
+    if gathers:
+        return _gathered(site, x, items, gathers)
     if Ellipsis in items:
         at = items.index(Ellipsis)
         taken = sum(i is not None for i in items) - 1
@@ -53,6 +55,16 @@ def getitem(site: Site, x: Value, *, index: Any) -> Value:
         for i in items
     )
     return site.add("cut", [x], site.meta, index=cuts)
+
+
+def _gathered(site: Site, x: Value, items: list[Any], gathers: list[Any]) -> Value:
+    """Gather by one array of whole numbers, or by several on the first axes."""
+    whole = all(isinstance(i, slice) and i == slice(None) for i in items if not any(i is g for g in gathers))
+    kind = gathers[0].meta.dtype if isinstance(gathers[0], Value) else str(getattr(gathers[0], "dtype", ""))
+    if whole and len(gathers) == 1 and kind in ("int64", "int32"):
+        dim = next(d for d, i in enumerate(items) if i is gathers[0])
+        return site.add("take", [movable(x), indices_of(site, gathers[0])], site.meta, dim=dim)
+    raise Unsupported("it gathers by a mask, or by arrays along several axes: programs gather along one")
 
 
 @row("cat")

@@ -37,13 +37,3 @@ def embedding(site: Site, table: Value, *, indices: Any, padding_idx: int | None
     if not isinstance(indices, Value) or indices.meta.dtype != "int64":
         raise Unsupported("its indices are not an int64 tensor")
     return site.add("embedding", [table, indices], site.meta)
-
-
-@row("cast")
-def cast(site: Site, x: Value, *, dtype: str) -> Value:
-    """int32 to int64."""
-    if x.meta.dtype == dtype:
-        return x
-    if (x.meta.dtype, dtype) != ("int32", "int64"):
-        raise Unsupported(f"programs have no cast from {x.meta.dtype} to {dtype}: give the input as {dtype}")
-    return site.add("cast", [x], site.meta)
