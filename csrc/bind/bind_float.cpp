@@ -325,8 +325,7 @@ Array float_avg_pool(const Array& x, const Counts& kernel, const Counts& stride,
 Array float_adaptive_avg_pool(const Array& x, const Counts& output_size) {
   return float_pool("adaptive_avg_pool", x,
                     pool_of("adaptive_avg_pool", x, FloatReduce::sums, output_size.size(), [&](size_t a, int64_t size) {
-                      check(size >= 1 && output_size[a] >= 1, "adaptive_avg_pool: expected sizes of at least 1");
-                      return ops::adaptive_windows(size, output_size[a]);
+                      return ops::adaptive_windows("adaptive_avg_pool", size, output_size[a]);
                     }));
 }
 

@@ -84,8 +84,7 @@ PlanStep adaptive_avg_pool(const std::vector<std::optional<int64_t>>& output_siz
   return program::float_pool_step(
       FloatReduce::sums, output_size.size(),
       [=](size_t a, int64_t size) {
-        check(size >= 1, "adaptive_avg_pool: input: expected at least one cell per axis");
-        return ops::adaptive_windows(size, output_size[a].value_or(size));
+        return ops::adaptive_windows("adaptive_avg_pool", size, output_size[a].value_or(size));
       },
       {}, std::nullopt);
 }

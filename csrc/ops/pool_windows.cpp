@@ -32,7 +32,10 @@ std::vector<PoolWindow> sliding_windows(const std::string& op, int64_t size, int
   return windows;
 }
 
-std::vector<PoolWindow> adaptive_windows(int64_t size, int64_t n) {
+std::vector<PoolWindow> adaptive_windows(const std::string& op, int64_t size, int64_t n) {
+  check(size >= 1, op, ": input: expected at least one cell per axis, got ", size);
+  check(n >= 1 && n <= (1 << 24), op, ": output_size: expected 1 to ", 1 << 24, ", got ", n);
+  check(size <= INT64_MAX >> 25, op, ": input: expected at most ", INT64_MAX >> 25, " cells per axis, got ", size);
   std::vector<PoolWindow> windows;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t start = i * size / n, end = ((i + 1) * size + n - 1) / n;
