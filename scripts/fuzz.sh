@@ -23,9 +23,7 @@ for loader in "$@"; do
     grep -vE '^#[0-9]+|^INFO' "$log" | tail -60 || true
   }
   # libFuzzer's counts of branches and features, at the beginning and at the end
-  grep -oE 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" | sed -n '1p;$p' | paste -sd ' ' | sed 's/ cov:/ -> cov:/' || {
-    echo "$loader: not led by coverage: $log"
-    failed=1
-  }
+  counts=$(grep -oE 'cov: [0-9]+ ft: [0-9]+ corp: [0-9]+' "$log" || true)
+  echo "$loader: $(sed -n '1p;$p' <<<"$counts" | paste -sd ' ' | sed 's/ cov:/ -> cov:/')"
 done
 exit $failed

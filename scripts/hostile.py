@@ -1,4 +1,4 @@
-"""What each hostile file costs: `python scripts/hostile.py [--all] [WORD...]` prints a table; 1 where a limit is passed.
+"""What each hostile file costs: `python scripts/hostile.py [--all] [WORD...]` prints a table; 1 if any passes a limit.
 
 The files are those of the tests (tests/hostile). Each is loaded in a process of its own, forked from one that has the
 library imported and has read a whole file of the kind: its time, and by how much its memory grew meanwhile at most (the
@@ -23,6 +23,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "fuzz")]
 
 import corpus  # noqa: E402
 import limits  # noqa: E402
+
 from hostile import CASES, attributes  # noqa: E402
 from hostile.case import Case  # noqa: E402
 

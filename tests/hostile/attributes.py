@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -98,4 +98,4 @@ def cases() -> Iterator[Case]:
     """Give them all."""
     for name in node_tests():
         for change, data in models(name):
-            yield Case("onnx", f"{name}: {change}", lambda folder, data=data: write(folder, data), None)
+            yield Case("onnx", f"{name}: {change}", partial(write, data=data), None)
