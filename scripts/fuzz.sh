@@ -8,8 +8,10 @@ seconds=$1
 shift
 [ $# -gt 0 ] || set -- onnx oct torch safetensors
 source scripts/sanitized-env.sh
-# Atheris' own: GCC's library would catch the counters of coverage, and a crash would not keep its input.
-SANITIZERS=$(.venv/fuzz/bin/python -c 'import atheris; print(atheris.path())')/asan_with_fuzzer.so
+# Atheris' own: GCC's library would catch the counters of coverage, and a crash would not keep its input. What calls the
+# mutations of tests/fuzz must be there when libFuzzer looks for it, at the start.
+packages=$(.venv/fuzz/bin/python -c 'import atheris; print(atheris.path())')
+SANITIZERS="$packages/asan_with_fuzzer.so $(echo "$packages"/atheris/custom_mutator.*.so)"
 # A model that asks for much memory is answered, as if there were no more, before the machine suffers.
 export ASAN_OPTIONS=quarantine_size_mb=4:soft_rss_limit_mb=800:max_allocation_size_mb=600
 
