@@ -232,6 +232,29 @@ def _refused(model: Any, match: str) -> None:
     assert peak < 100 << 20
 
 
+def test_sums_and_biases_that_do_not_fit_int32_are_refused() -> None:
+    terms = 70_000
+    codes = {"a": np.full((1, terms), 255, np.uint8), "b": np.full((terms, 1), -128, np.int8)}
+    loaded = ot.onnx.load(_model([_node("MatMulInteger", ["a", "b"])], (1,), **codes).SerializeToString())
+    with pytest.raises(ValueError, match="expected sums that fit int32"):
+        loaded(np.zeros(1, np.float32))
+    nodes = [
+        _node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        _node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        _node("DequantizeLinear", ["codes", "s"], ["w"]),
+        _node("DequantizeLinear", ["bias", "bs"], ["b"]),
+        _node("Conv", ["d", "w", "b"], ["c"]),
+        _node("QuantizeLinear", ["c", "s", "z"], ["e"]),
+        _node("DequantizeLinear", ["e", "s", "z"]),
+    ]
+    arrays = {"s": np.float32(0.1), "z": np.uint8(3), "codes": np.full((2, 3, 1, 1), -128, np.int8)}
+    arrays |= {"bias": np.array([1 << 30, -(1 << 30)], np.int32)}
+    for scale, match in ((1e30, "bias: expected finite"), (0.02, "expected sums that fit int32|bias")):
+        loaded = ot.onnx.load(_model(nodes, **arrays, bs=np.float32(scale)).SerializeToString())
+        with pytest.raises(ValueError, match=match):
+            loaded(np.ones((1, 3, 8, 8), np.float32))
+
+
 def test_unknown_operators_are_named_all_at_once() -> None:
     nodes = [_node("Conv", ["x", "w"], ["a"]), _node("Bernoulli", ["a"], ["b"]), _node("Einsum", ["b"], equation="i")]
     _refused(_model(nodes, w=_floats(2, 3, 1, 1)), r"Bernoulli \(1 times: the Bernoulli\); Einsum \(1 times")

@@ -192,6 +192,13 @@ def _wide(folder: Path, kind: str, count: int) -> Path:
     return folder / "x.onnx"
 
 
+def _attribute_twice(folder: Path) -> Path:
+    model = _model([("Flatten", ["x"], ["y"], {"axis": 1})], {})
+    model.graph.node[0].attribute.append(model.graph.node[0].attribute[0])
+    (folder / "x.onnx").write_bytes(model.SerializeToString())
+    return folder / "x.onnx"
+
+
 def _functions(folder: Path) -> Path:
     from onnx import helper
 
@@ -224,6 +231,7 @@ def cases() -> Iterator[Case]:
         yield Case("onnx", f"2^{depth} branches", lambda folder, depth=depth: _branches(folder, depth), match)
     for kind, count in (("inputs", 2000), ("outputs", 2000), ("layers", 500)):
         yield Case("onnx", f"{count} {kind} of one name", partial(_wide, kind=kind, count=count), None)
+    yield Case("onnx", "an attribute twice", _attribute_twice, "stands there twice")
     yield Case("onnx", "functions of its own", _functions, "functions")
     for name, data in {
         "empty": b"",
