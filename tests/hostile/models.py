@@ -216,7 +216,7 @@ def cases() -> Iterator[Case]:
     """Give them all."""
     for entry in NODES:
         name = json.dumps({k: v for k, v in entry.items() if k != "module" or v} if isinstance(entry, dict) else entry)
-        yield Case("oct", f"node {name:.110}", lambda folder, entry=entry: _with_node(entry)(folder))
+        yield Case("oct", f"node {name:.60}", lambda folder, entry=entry: _with_node(entry)(folder))
     for change in CHANGES:
         name = change if isinstance(change, str) else json.dumps(change)
-        yield Case("oct", f"description {name:.110}", lambda folder, change=change: _changed(change)(folder))
+        yield Case("oct", f"description {name:.60}", lambda folder, change=change: _changed(change)(folder))
