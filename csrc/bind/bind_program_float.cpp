@@ -49,6 +49,7 @@ PlanStep conv(const py::array& weight, const py::object& bias, const Counts& str
                      .transposed = output_padding.has_value()};
   if (output_padding) spec.output_padding = triple(*output_padding, 0);
   const FloatWalk::Triple kernel = triple({w.shape.begin() + 2, w.shape.end()}, 1);
+  spec.check_for(w.shape[0], kernel);
   auto packed = std::make_shared<PackedFloatConv>(w.values, w.shape[0], w.shape[1], kernel, spec,
                                                   float_vector("conv", "bias", bias));
   return program::float_conv_step({.w = std::move(packed),

@@ -12,7 +12,7 @@ std::vector<PoolWindow> sliding_windows(const std::string& op, int64_t size, int
     check(n >= 1 && n < int64_t{1} << 31, op, ": expected kernel size, stride and dilation of at least 1, got ", n);
   check(padding >= 0, op, ": padding: expected at least 0, got ", padding);
   const int64_t reach = dilation * (kernel - 1) + 1;
-  check(2 * padding <= kernel, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
+  check(padding <= kernel / 2, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
   const int64_t room = size + 2 * padding - reach;
   check(size >= 1 && room >= 0, op, ": input: expected a padded size of at least ", reach, " (the window), got ", size,
         " + 2 * ", padding);
