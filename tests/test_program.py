@@ -334,7 +334,8 @@ def test_eight_threads_hammer_one_program():
     print(f"{sum(runs)} runs in 8 threads; resident before {before / 1e6:.1f} MB, after {after / 1e6:.1f} MB")
     assert min(runs) > 0
     assert not any(wrong)
-    assert after - before < 4 << 20
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps what was freed for a while
+        assert after - before < 4 << 20
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

@@ -95,16 +95,12 @@ struct ChannelsLast {
 };
 
 // One value per spatial axis -> the last of three.
-FloatWalk::Triple triple(const char* name, const py::object& values, int spatial, int64_t missing, int64_t least) {
+FloatWalk::Triple triple(const char* name, const py::object& values, int spatial, int64_t missing) {
   const std::vector<int64_t> given = integers(text("conv: ", name), values);
   check(static_cast<int>(given.size()) == spatial, "conv: ", name, ": expected ", spatial, " values, got ",
         given.size());
   FloatWalk::Triple out{missing, missing, missing};
-  for (int i = 0; i < spatial; ++i) {
-    check(given[i] >= least && given[i] < int64_t{1} << 31, "conv: ", name, ": expected at least ", least, ", got ",
-          given[i]);
-    out[3 - spatial + i] = given[i];
-  }
+  for (int i = 0; i < spatial; ++i) out[3 - spatial + i] = given[i];
   return out;
 }
 
@@ -117,16 +113,16 @@ Array float_conv(const Array& x, const Array& weight, const py::object& bias, co
         "conv: expected input [N, C, ...] and weight of as many axes, 3 to 5, got ", to_text(shape), " and ",
         to_text(filters));
   FloatConvSpec spec{.spatial = static_cast<int>(shape.size()) - 2, .groups = groups};
-  spec.stride = triple("stride", stride, spec.spatial, 1, 1);
-  spec.padding = triple("padding", padding, spec.spatial, 0, 0);
-  spec.dilation = triple("dilation", dilation, spec.spatial, 1, 1);
+  spec.stride = triple("stride", stride, spec.spatial, 1);
+  spec.padding = triple("padding", padding, spec.spatial, 0);
+  spec.dilation = triple("dilation", dilation, spec.spatial, 1);
   spec.transposed = !output_padding.is_none();
-  if (spec.transposed) spec.output_padding = triple("output_padding", output_padding, spec.spatial, 0, 0);
+  if (spec.transposed) spec.output_padding = triple("output_padding", output_padding, spec.spatial, 0);
   FloatWalk::Triple kernel{1, 1, 1};
   for (int i = 0; i < spec.spatial; ++i) kernel[3 - spec.spatial + i] = filters[2 + i];
+  spec.check_for(filters[0], kernel);
   const int64_t channels = spec.transposed ? filters[0] : filters[1] * groups;
   const int64_t outputs = spec.transposed ? filters[1] * groups : filters[0];
-  check(groups >= 1 && filters[0] % groups == 0, "conv: groups: expected a divisor of ", filters[0], ", got ", groups);
   check(shape[1] == channels, "conv: input: expected ", channels, " channels, got shape ", to_text(shape));
   const std::vector<float> b = float_vector("conv", "bias", bias);
   check(bias.is_none() || static_cast<int64_t>(b.size()) == outputs, "conv: bias: expected ", outputs, " values, got ",
@@ -325,8 +321,7 @@ Array float_avg_pool(const Array& x, const Counts& kernel, const Counts& stride,
 Array float_adaptive_avg_pool(const Array& x, const Counts& output_size) {
   return float_pool("adaptive_avg_pool", x,
                     pool_of("adaptive_avg_pool", x, FloatReduce::sums, output_size.size(), [&](size_t a, int64_t size) {
-                      check(size >= 1 && output_size[a] >= 1, "adaptive_avg_pool: expected sizes of at least 1");
-                      return ops::adaptive_windows(size, output_size[a]);
+                      return ops::adaptive_windows("adaptive_avg_pool", size, output_size[a]);
                     }));
 }
 

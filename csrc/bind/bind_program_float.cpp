@@ -49,6 +49,7 @@ PlanStep conv(const py::array& weight, const py::object& bias, const Counts& str
                      .transposed = output_padding.has_value()};
   if (output_padding) spec.output_padding = triple(*output_padding, 0);
   const FloatWalk::Triple kernel = triple({w.shape.begin() + 2, w.shape.end()}, 1);
+  spec.check_for(w.shape[0], kernel);
   auto packed = std::make_shared<PackedFloatConv>(w.values, w.shape[0], w.shape[1], kernel, spec,
                                                   float_vector("conv", "bias", bias));
   return program::float_conv_step({.w = std::move(packed),
@@ -84,8 +85,7 @@ PlanStep adaptive_avg_pool(const std::vector<std::optional<int64_t>>& output_siz
   return program::float_pool_step(
       FloatReduce::sums, output_size.size(),
       [=](size_t a, int64_t size) {
-        check(size >= 1, "adaptive_avg_pool: input: expected at least one cell per axis");
-        return ops::adaptive_windows(size, output_size[a].value_or(size));
+        return ops::adaptive_windows("adaptive_avg_pool", size, output_size[a].value_or(size));
       },
       {}, std::nullopt);
 }

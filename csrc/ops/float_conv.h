@@ -29,6 +29,9 @@ struct FloatConvSpec {
   FloatWalk::Triple stride{1, 1, 1}, padding{0, 0, 0}, dilation{1, 1, 1}, output_padding{0, 0, 0};
   int64_t groups = 1;
   bool transposed = false;
+
+  // ValueError if it cannot be for a weight of this first size and kernel size.
+  void check_for(int64_t first, const FloatWalk::Triple& kernel) const;
 };
 
 // A convolution's weight, [O, C / groups, kernel...] or, transposed, [C, O / groups, kernel...], dense, packed for one

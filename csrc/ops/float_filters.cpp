@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/check.h"
 #include "kernels/float_table.h"
 #include "ops/float_conv.h"
 #include "ops/float_linear.h"
@@ -67,6 +68,20 @@ FloatFilters::Phase pack_phase(const FloatWalk& w, const Triple& first, const St
 }
 
 }  // namespace
+
+void FloatConvSpec::check_for(int64_t first, const Triple& kernel) const {
+  const auto each = [](const char* name, const Triple& values, int64_t least) {
+    for (const int64_t n : values)
+      check(n >= least && n < int64_t{1} << 31, "conv: ", name, ": expected at least ", least, ", got ", n);
+  };
+  each("kernel size", kernel, 0);
+  each("stride", stride, 1);
+  each("padding", padding, 0);
+  each("dilation", dilation, 1);
+  each("output_padding", output_padding, 0);
+  check(groups >= 1 && groups <= std::max<int64_t>(1, first) && first % groups == 0,
+        "conv: groups: expected a divisor of ", first, ", got ", groups);
+}
 
 FloatFilters::FloatFilters(const float* weight, int64_t first, int64_t second, const Triple& kernel,
                            const FloatConvSpec& spec, const KernelTable& table)

@@ -12,7 +12,7 @@ std::vector<PoolWindow> sliding_windows(const std::string& op, int64_t size, int
     check(n >= 1 && n < int64_t{1} << 31, op, ": expected kernel size, stride and dilation of at least 1, got ", n);
   check(padding >= 0, op, ": padding: expected at least 0, got ", padding);
   const int64_t reach = dilation * (kernel - 1) + 1;
-  check(2 * padding <= kernel, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
+  check(padding <= kernel / 2, op, ": padding: expected at most half of the kernel size ", kernel, ", got ", padding);
   const int64_t room = size + 2 * padding - reach;
   check(size >= 1 && room >= 0, op, ": input: expected a padded size of at least ", reach, " (the window), got ", size,
         " + 2 * ", padding);
@@ -32,7 +32,10 @@ std::vector<PoolWindow> sliding_windows(const std::string& op, int64_t size, int
   return windows;
 }
 
-std::vector<PoolWindow> adaptive_windows(int64_t size, int64_t n) {
+std::vector<PoolWindow> adaptive_windows(const std::string& op, int64_t size, int64_t n) {
+  check(size >= 1, op, ": input: expected at least one cell per axis, got ", size);
+  check(n >= 1 && n <= (1 << 24), op, ": output_size: expected 1 to ", 1 << 24, ", got ", n);
+  check(size <= INT64_MAX >> 25, op, ": input: expected at most ", INT64_MAX >> 25, " cells per axis, got ", size);
   std::vector<PoolWindow> windows;
   for (int64_t i = 0; i < n; ++i) {
     const int64_t start = i * size / n, end = ((i + 1) * size + n - 1) / n;

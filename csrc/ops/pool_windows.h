@@ -12,6 +12,6 @@ std::vector<PoolWindow> sliding_windows(const std::string& op, int64_t size, int
                                         int64_t padding, int64_t dilation, bool ceil_mode, bool count_padding);
 
 // n windows, of which window i is [floor(i * size / n), ceil((i + 1) * size / n)).
-std::vector<PoolWindow> adaptive_windows(int64_t size, int64_t n);
+std::vector<PoolWindow> adaptive_windows(const std::string& op, int64_t size, int64_t n);
 
 }  // namespace octensor::ops

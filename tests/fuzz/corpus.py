@@ -16,26 +16,26 @@ PER_OPERATOR = 3
 
 def torch_files(folder: Path) -> list[Path]:
     """Files as torch.save writes them, in both containers."""
-    import test_io_states as states
+    import torch_files as made_by
 
-    values = states.VALUES
+    values = np.arange(12, dtype=np.float32)
     codes = np.arange(6, dtype=np.uint8)
     made = []
     for legacy in (False, True):
-        storage = states._Storage("FloatStorage", "0", values, legacy=legacy)
-        other = states._Storage("QUInt8Storage", "1", codes, legacy=legacy)
-        affine = (states._Global("torch", "per_tensor_affine"), 0.5, 7)
-        rebuild = states._Global("torch._utils", "_rebuild_qtensor")
+        storage = made_by.Storage("FloatStorage", "0", values, legacy=legacy)
+        other = made_by.Storage("QUInt8Storage", "1", codes, legacy=legacy)
+        affine = (made_by.Global("torch", "per_tensor_affine"), 0.5, 7)
+        rebuild = made_by.Global("torch._utils", "_rebuild_qtensor")
         saved = {
-            "a": states._tensor(storage, 0, (3, 4), (4, 1)),
-            "b": [states._tensor(storage, 1, (4, 2), (1, 4)), None, 2.5, "text"],
-            "q": states._Reduce(rebuild, other, 0, (2, 3), (3, 1), affine, False, {}),
+            "a": made_by.tensor(storage, 0, (3, 4), (4, 1)),
+            "b": [made_by.tensor(storage, 1, (4, 2), (1, 4)), None, 2.5, "text"],
+            "q": made_by.Reduce(rebuild, other, 0, (2, 3), (3, 1), affine, False, {}),
         }
         path = folder / f"torch-{legacy}.pt"
         if legacy:
-            states._legacy(path, saved, {"0": values, "1": codes})
+            made_by.write_legacy(path, saved, {"0": values, "1": codes})
         else:
-            states._zip(path, saved, {"0": values.tobytes(), "1": codes.tobytes()})
+            made_by.write_zip(path, saved, {"0": values.tobytes(), "1": codes.tobytes()})
         made.append(path)
     return made
 

@@ -25,7 +25,7 @@ class Large(Exception):
 
 def prepare() -> None:
     """Let the limits hold for this process."""
-    if "libasan" not in os.environ.get("LD_PRELOAD", ""):
+    if "asan" not in os.environ.get("LD_PRELOAD", ""):
         resource.setrlimit(resource.RLIMIT_AS, (WHOLE, WHOLE))
     signal.signal(signal.SIGPROF, _alarm)
 
@@ -47,12 +47,22 @@ def seconds(limit: float) -> Iterator[None]:
 @contextlib.contextmanager
 def megabytes(limit: int) -> Iterator[None]:
     """Raise `Large` if the memory that the process holds has meanwhile grown by more, even for a moment."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _kilobytes("VmRSS")
+    peak = Peak()
     yield
-    grown = (_kilobytes("VmHWM") - before) >> 10
-    if grown > limit:
-        raise Large(f"{grown} MB")
+    if peak.grown() > limit:
+        raise Large(f"{peak.grown():.0f} MB")
+
+
+class Peak:
+    """By how much the memory of this process grows at most, from now on."""
+
+    def __init__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        self.before = _kilobytes("VmRSS")
+
+    def grown(self) -> float:
+        """Return the growth in megabytes."""
+        return max(0, _kilobytes("VmHWM") - self.before) / 1024
 
 
 def _kilobytes(name: str) -> int:

@@ -10,6 +10,13 @@ import mutate_onnx
 import mutate_torch
 
 NUMBERS = [0, 1, -1, 2, 7, 127, 128, 255, 256, 65535, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 62, 1 << 63, -(1 << 63), 33]
+OPERATIONS = [
+    "add", "mul", "conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "linear_dynamic", "linear_weight_only",
+    "matmul", "relu", "cat", "stack", "reshape", "permute", "getitem", "expand", "repeat", "flip", "pad", "gather",
+    "unfold", "topk", "cumsum", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "quantize", "dequantize",
+    "int_repr", "embedding", "softmax", "lstm", "layer_norm", "batch_norm", "sum", "mean", "where", "cast",
+    "interpolate", "add_relu", "attend_integer", "call.item", "call.to", "call.argmax", "call.order",
+]  # fmt: skip
 VALUES: list[Any] = [*NUMBERS, None, True, False, "", "x", "../x", [], {}, [[]], 0.5, 1e-46, 1e300, "add", "float32"]
 
 
@@ -23,6 +30,8 @@ def mutate(kind: str, data: bytes, others: list[bytes], rng: random.Random) -> b
             changed = mutate_onnx.model(data, others, rng)
         elif data[:2] == b"PK":
             changed = mutate_torch.archive(data, rng, lambda entry: flip(entry, others, rng))
+        elif kind == "torch" and rng.random() < 0.7:
+            changed = _later_pickle(data, rng)
     return flip(data, others, rng) if changed is None else changed
 
 
@@ -51,6 +60,15 @@ def flip(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
             case 6:
                 out[place:place] = bytes(rng.randrange(256) for _ in range(length))
     return bytes(out)
+
+
+def _later_pickle(data: bytes, rng: random.Random) -> bytes | None:
+    """Return an old file of torch with another pickle behind its magic number, version and facts of the machine."""
+    begin = -1
+    for _ in range(rng.choice([3, 3, 3, 4])):
+        begin = data.find(b".\x80\x02", begin + 1)
+    changed = mutate_torch.opcodes(data[begin + 1 :], rng) if begin >= 0 else None
+    return None if changed is None else data[: begin + 1] + changed
 
 
 def header(data: bytes, rng: random.Random) -> bytes | None:
@@ -86,6 +104,16 @@ def change(value: Any, rng: random.Random) -> Any:
         return rng.choice(VALUES)
     look(value)
     part, key = rng.choice(places)
+    if rng.random() < 0.4:  # what stays of its kind is seldom refused at once
+        numbers = [p for p in places if type(p[0][p[1]]) is int]
+        names = [p for p in places if p[1] == "op"]
+        if names and rng.random() < 0.2:
+            part, key = rng.choice(names)
+            part[key] = rng.choice(OPERATIONS)
+        elif numbers:
+            part, key = rng.choice(numbers)
+            part[key] = rng.choice([part[key] + 1, part[key] - 1, -part[key], 0, 1, 2, 3, rng.choice(NUMBERS)])
+        return value
     match rng.randrange(6):
         case 0:
             part[key] = rng.choice(VALUES)

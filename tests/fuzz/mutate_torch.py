@@ -1,13 +1,17 @@
-"""Seeded mutations inside of torch's zip archives: the entries change, their checksums fit."""
+"""Seeded mutations of torch's files: entries of archives, whose checksums fit, and opcodes of pickles."""
 
 from __future__ import annotations
 
 import io
+import pickle
+import pickletools
 import random
+import struct
 import zipfile
 from collections.abc import Callable
 
 Bytes = Callable[[bytes], bytes]
+NUMBERS = [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 255, 1 << 20, (1 << 31) - 1, -1, 1 << 32, 1 << 61, 1 << 62, 1 << 63, 1 << 70]
 
 
 def archive(data: bytes, rng: random.Random, mutated: Bytes) -> bytes | None:
@@ -34,10 +38,46 @@ def archive(data: bytes, rng: random.Random, mutated: Bytes) -> bytes | None:
             entries[place] = (rng.choice(["", "../x", "a/data.pkl", "a/data/0", name + "x"]), content)
         case 3:
             entries[place] = (entries[rng.randrange(len(entries))][0], content)
-        case _:
+        case 4 | 5:
             entries[place] = (name, mutated(content))
+        case _:
+            entries[place] = (name, opcodes(content, rng) or mutated(content))
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if rng.random() < 0.02 else zipfile.ZIP_STORED) as file:
         for name, content in entries:
             file.writestr(zipfile.ZipInfo(name), content)
     return out.getvalue()
+
+
+def opcodes(data: bytes, rng: random.Random) -> bytes | None:
+    """Return a pickle with a few of its opcodes or their arguments changed; None if `data` begins with none."""
+    parts: list[bytes] = []
+    file = io.BytesIO(data)
+    try:
+        begin = 0
+        for _ in pickletools.genops(file):
+            parts.append(data[begin : file.tell()])
+            begin = file.tell()
+    except Exception:
+        return None
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        numbers = [i for i, part in enumerate(parts) if part[:1] in (b"K", b"M", b"J", b"\x8a", b"G")]
+        place = rng.randrange(len(parts))
+        match rng.randrange(6):
+            case 0 if len(parts) > 2:
+                del parts[place]
+            case 1:
+                parts.insert(place, rng.choice(parts))
+            case 2:
+                parts[place] = rng.choice(parts)
+            case 3:
+                value = rng.choice([None, True, 0.5, float("nan"), "0", "little", (), [], {}, b"x"])
+                parts[place] = pickle.dumps(value, 2)[2:-1]
+            case _ if numbers:
+                parts[rng.choice(numbers)] = _number(rng)
+    return b"".join(parts) + data[begin:]
+
+
+def _number(rng: random.Random) -> bytes:
+    value = rng.choice(NUMBERS)
+    return b"G" + struct.pack(">d", value) if rng.random() < 0.1 else pickle.dumps(value, 2)[2:-1]

@@ -63,6 +63,7 @@ class _Reader:
         self.arrays = arrays
         self.graph = Graph()
         self.inputs: list[Node] = []
+        self.names: set[str] = set()
         self.nodes: list[Node] = []
         self.constants: dict[str, Any] = {}
         self.attributes: dict[str, Node] = {}
@@ -130,7 +131,11 @@ class _Reader:
         if not isinstance(name, str):
             raise self.error(f"{where}: expected a name, got {name!r:.40}")
         plain = re.fullmatch(r"[a-z][a-z0-9_]{0,60}", name) and name not in _RESERVED
-        node = self.graph.placeholder(name if plain and all(n.target != name for n in self.inputs) else f"x{i}_")
+        word = name if plain and name not in self.names else f"x{i}_"
+        while word in self.names:
+            word += "_"
+        self.names.add(word)
+        node = self.graph.placeholder(word)
         if shape is not None:
             if not isinstance(dtype, str) or (dtype not in NUMPY_DTYPES and dtype not in QDTYPES):
                 raise self.error(f"{where}: expected a dtype, got {dtype!r:.40}")

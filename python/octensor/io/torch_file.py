@@ -93,6 +93,8 @@ class TorchFile:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 entries = {info.filename: info for info in archive.infolist()}
+                if len(entries) != len(archive.infolist()):
+                    raise self._error("expected an archive of torch.save, got one where a name stands twice")
                 pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
                 if len(pickles) != 1:
                     raise self._error("expected an archive of torch.save with one data.pkl, got another zip archive")
@@ -117,12 +119,16 @@ class TorchFile:
 
     def _entry(self, info: zipfile.ZipInfo) -> np.ndarray:
         """Return the bytes of a stored entry, from the map."""
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
             raise self._error(f"entry {info.filename!r:.60}: expected a stored entry, got a compressed one")
         header = bytes(self.bytes[info.header_offset : info.header_offset + 30])
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise self._error(f"entry {info.filename!r:.60}: its header is damaged")
-        begin = info.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
+        name, extra = struct.unpack("<HH", header[26:30])
+        begin = info.header_offset + 30 + name + extra
+        coding = "utf-8" if info.flag_bits & 0x800 else "cp437"
+        if bytes(self.bytes[info.header_offset + 30 :][:name]) != info.orig_filename.encode(coding):
+            raise self._error(f"entry {info.filename!r:.60}: the archive and the entry itself call it by other names")
         data = self.bytes[begin : begin + info.file_size]
         if data.size != info.file_size:
             raise self._error(
@@ -234,21 +240,24 @@ class TorchFile:
         raise self._error(f"expected a tensor, got a call of {_text(function)}, which is not made")
 
     def _quantized(self, storage: _Storage, codes: np.ndarray, parameters: Any) -> QTensor:
+        try:
+            return QTensor.from_numpy(np.ascontiguousarray(codes), self._qparams(storage, parameters))
+        except (ValueError, TypeError, OverflowError) as error:
+            text = str(error)
+            raise error if text.startswith(self.where) else self._error(f"quantized tensor: {text}") from None
+
+    def _qparams(self, storage: _Storage, parameters: Any) -> QParams:
         match parameters:
             case (Name("torch", "per_tensor_affine"), float() | int() as scale, int() as zero_point):
-                qparams = QParams(scale, zero_point, _QUANTIZED[storage.kind])
+                return QParams(scale, zero_point, _QUANTIZED[storage.kind])
             case (Name("torch", "per_channel_affine"), Call() as scales, Call() as zero_points, int() as axis):
-                qparams = QParams(
+                return QParams(
                     np.asarray(self._rebuild(scales.function, scales.args)).astype(np.float64),
                     np.asarray(self._rebuild(zero_points.function, zero_points.args)).astype(np.int64),
                     _QUANTIZED[storage.kind],
                     axis,
                 )
-            case _:
-                raise self._error(
-                    f"quantized tensor: expected per-tensor or per-channel parameters, got {_text(parameters)}"
-                )
-        return QTensor.from_numpy(np.ascontiguousarray(codes), qparams)
+        raise self._error(f"quantized tensor: expected per-tensor or per-channel parameters, got {_text(parameters)}")
 
     def _storage_type(self, reference: Any) -> tuple[str, str]:
         """Return the type's name and the key of a reference to a storage."""

@@ -95,6 +95,7 @@ class Importer:
         self.captured: list[str] = []
         self.uses: Counter[str] = Counter()
         self.last_placeholder: GraphNode | None = None
+        self.words: set[str] = set()  # names of the placeholders
         self.grids: dict[int, QParams] = {}  # of constants that were dequantized, by the id of the array
         self.layer_grids: dict[str, QParams] = {}  # of the weights of layers, by their path
         self.quantized: dict[GraphNode, QParams] = {}  # nodes whose value is a QTensor
@@ -170,10 +171,10 @@ class Importer:
     def placeholder(self, name: str) -> GraphNode:
         """Add an input."""
         word = chosen = _identifier(name)
-        taken = {n.target for n in self.graph.nodes if n.op == "placeholder"}
-        while chosen in taken:  # "a.b" and "a_b" are one word
+        while chosen in self.words:  # "a.b" and "a_b" are one word
             self.numbers[word] += 1
             chosen = f"{word}_{self.numbers[word]}"
+        self.words.add(chosen)
         here = self.graph.inserting_after(self.last_placeholder) if self.last_placeholder else None
         if here is None:
             node = self.graph.placeholder(chosen)

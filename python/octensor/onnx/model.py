@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 MOST_BYTES = 1 << 34
-MOST_NODES = 1_000_000
+MOST_NODES = 100_000  # of all graphs of a file
+MOST_GRAPHS = 300  # each branch becomes a module
 EXTERNAL_KEYS = frozenset(("location", "offset", "length", "checksum"))
 
 # TensorProto.DataType -> NumPy, and the field that holds values when raw_data does not.
@@ -76,6 +77,8 @@ class Reader:
     where: str
     directory: Path | None
     opset: dict[str, int] = field(default_factory=dict)
+    graphs: int = 0
+    nodes: int = 0
 
     def error(self, text: str) -> ValueError:
         """Return an error of this file."""
@@ -105,8 +108,10 @@ class Reader:
 
     def graph(self, proto: Any) -> GraphRecord:
         """Return a graph's record."""
-        if len(proto.node) > MOST_NODES:
-            raise self.error(f"expected at most {MOST_NODES} nodes, got {len(proto.node)}")
+        self.graphs += 1
+        self.nodes += len(proto.node)
+        if self.graphs > MOST_GRAPHS or self.nodes > MOST_NODES:
+            raise self.error(f"expected at most {MOST_NODES} nodes and {MOST_GRAPHS} graphs, got {self.nodes} or more")
         if proto.sparse_initializer:
             raise self.error("expected dense initializers, got a sparse one")
         for names in (
@@ -226,13 +231,16 @@ class Reader:
             raise self.error(f"{label}: its data lies in another file: load the model by its path")
         root = self.directory.resolve()
         path = root / entries["location"]
-        real = Path(os.path.realpath(path))
+        try:
+            real = Path(os.path.realpath(path, strict=True))
+        except (OSError, ValueError) as error:
+            raise self.error(f"{label}: external data: expected a file: {error!s:.100}") from None
         if Path(entries["location"]).is_absolute() or not real.is_relative_to(root) or path.is_symlink():
             raise self.error(
                 f"{label}: external data: expected a file beside the model, got {entries['location']!r:.80}"
             )
         if not real.is_file():
-            raise self.error(f"{label}: external data: expected the file {entries['location']!r:.80}, there is none")
+            raise self.error(f"{label}: external data: expected a file, got {entries['location']!r:.80}, which is none")
         need = count * dtype.itemsize
         try:
             offset, length = int(entries.get("offset", "0")), int(entries.get("length", str(need)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,15 @@ def flip(input: Any, *dims: Any) -> Any:
     return apply(FLIP, input, dims=axes("flip", sizes(dims), len(input.shape)))
 
 
+def _tile(values: Any, counts: tuple[int, ...]) -> Any:
+    """Return numpy.tile, which writes outside of memory where the number of values wraps."""
+    if any(n < 0 for n in counts) or math.prod(counts) * max(values.size, 1) * values.itemsize >= 1 << 62:
+        raise ValueError(f"repeat: counts: expected a result of fewer than 2^62 bytes, got {counts}")
+    return np.tile(values, counts)
+
+
 def _repeat(x: Any, counts: tuple[int, ...]) -> Any:
-    return np.tile(x, counts)
+    return _tile(x, counts)
 
 
 def _repeat_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
@@ -61,7 +69,7 @@ def _repeat_back(ctx: Context, grad: np.ndarray) -> tuple[Any]:
 
 
 def _repeat_q(x: QTensor, counts: tuple[int, ...]) -> QTensor:
-    return move_codes("repeat", x, lambda codes: np.tile(codes, counts))
+    return move_codes("repeat", x, lambda codes: _tile(codes, counts))
 
 
 def _repeat_samples(rng: np.random.Generator) -> list[Sample]:

@@ -38,11 +38,13 @@ def qparams_of(scale: Any, zero_point: Any, dtype: Any, axis: int | None, ndim: 
     """Return parameters for ONNX's scale and zero point: scalars, or one per channel along an axis."""
     scales = array(scale).astype(np.float32)
     zeros = np.zeros(scales.shape, np.int64) if zero_point is None else array(zero_point).astype(np.int64)
+    if zeros.size not in (1, scales.size):
+        raise ValueError(f"expected a zero point, or one for each scale, got shapes {zeros.shape} and {scales.shape}")
     if scales.size == 1:
-        return QParams(float(scales.reshape(())), int(zeros.reshape(-1)[0]), dtype)
+        return QParams(float(scales.reshape(())), int(zeros.reshape(())), dtype)
     if scales.ndim != 1 or axis is None or not -ndim <= axis < ndim:
         raise ValueError(f"expected one scale, or one per channel along an axis, got shape {scales.shape}, axis {axis}")
-    return QParams(scales.astype(np.float64), np.broadcast_to(zeros, scales.shape), dtype, axis % ndim)
+    return QParams(scales.astype(np.float64), np.broadcast_to(zeros.reshape(-1), scales.shape), dtype, axis % ndim)
 
 
 def as_qtensor(op: str, x: Any, scale: Any, zero_point: Any, axis: int | None = None) -> QTensor:
@@ -50,6 +52,8 @@ def as_qtensor(op: str, x: Any, scale: Any, zero_point: Any, axis: int | None = 
     codes = array(x)
     if codes.dtype.name not in QDTYPES:
         raise TypeError(f"{op}: expected 8-bit codes, got {codes.dtype}")
+    if zero_point is not None and array(zero_point).dtype != codes.dtype:
+        raise TypeError(f"{op}: expected a zero point of {codes.dtype}, as the codes, got {array(zero_point).dtype}")
     qparams = qparams_of(scale, zero_point, QDTYPES[codes.dtype.name], axis, codes.ndim)
     if isinstance(x, QTensor) and x.qparams == qparams:
         return x
@@ -59,7 +63,9 @@ def as_qtensor(op: str, x: Any, scale: Any, zero_point: Any, axis: int | None = 
 
 def _blocks(values: np.ndarray, shape: Any, axis: int, size: int) -> np.ndarray:
     """Return one value per element, from one per block along an axis."""
-    return np.repeat(values, size, axis).take(np.arange(shape[axis]), axis)
+    if size < 1 or not -len(shape) <= axis < len(shape) or values.ndim != len(shape):
+        raise ValueError(f"expected blocks of at least 1 along an axis of {list(shape)}, got {size}, axis {axis}")
+    return values.take(np.arange(shape[axis]) // size, axis)
 
 
 @operator("QuantizeLinear", ignored=("saturate", "precision"))
