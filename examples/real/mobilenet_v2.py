@@ -6,10 +6,10 @@ the share of crops with the same class, and the signal-to-noise ratio of the log
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import common
+import latency
 import numpy as np
 import peer
 from networks import MobileNetV2
@@ -43,35 +43,31 @@ def quantize(model: MobileNetV2, calibration: np.ndarray):
 
 
 def main() -> None:
-    data = common.arguments(__doc__).data
+    given = common.arguments(__doc__, latency.options)
+    latency.hold(given)
+    data = given.data
     model = MobileNetV2()
     model.load_state_dict(ot.load(common.find(*WEIGHTS, data)[0]))
     model.eval()
     photographs = common.find(*PHOTOGRAPHS, data)
     x, calibration = crops(photographs, 5, seed=0), crops(photographs, 2, seed=1)
 
-    expected = common.run(model, x)
-    quantized = quantize(model, calibration)
-    example = ot.from_numpy(x[:1])
-    columns = {"octensor": (common.run(quantized, x), common.file_size(quantized, example))}
-    print(f"float: {common.file_size(model, example) / 1e6:.1f} MB")
-    if peer.available():
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            peer.export("mobilenet_v2", "MobileNetV2", model, x[:1], source)
-            theirs = common.run(peer.Session(source), x)
-            print(f"float, to ONNX Runtime's: {common.relative_error(theirs, expected):.1e}")
-            peer.quantize(source, target, calibration[:, None])
-            size = target.stat().st_size
-            columns["ONNX Runtime, default"] = common.run(peer.Session(target), x), size
-            columns["ONNX Runtime, exact"] = common.run(peer.Session(target, exact=True), x), size
+    contenders = {
+        "float": common.Own(model, x[:1]),
+        "octensor int8": common.Own(quantize(model, calibration), x[:1]),
+        **peer.static("mobilenet_v2", "MobileNetV2", model, calibration),
+    }
+    if given.latency:
+        latency.table("MobileNetV2", contenders, x[:1])
+        return
+    expected, outputs = common.outputs(contenders, x)
     common.table(
-        "MobileNetV2, int8, on 100 crops",
-        columns,
+        "MobileNetV2 on 100 crops",
+        outputs,
         [
-            ["same class as float", *(common.agreement(expected, y) for y, _ in columns.values())],
-            ["signal to noise, dB", *(sqnr(expected, y) for y, _ in columns.values())],
-            ["file, MB", *(size / 1e6 for _, size in columns.values())],
+            ["same class as float", *(common.agreement(expected, y) for y in outputs.values())],
+            ["signal to noise, dB", *(sqnr(expected, y) for y in outputs.values())],
+            ["file, MB", *(contenders[name].size / 1e6 for name in outputs)],
         ],
     )
 
