@@ -62,3 +62,20 @@ def test_area_under_roc_counts_pairs_and_ties_as_half(example):
 def test_a_missing_file_says_what_to_install(example, tmp_path):
     with pytest.raises(SystemExit, match=r"rnet\.pt is missing: .*facenet-pytorch"):
         example("common").find("facenet-pytorch", "rnet.pt", tmp_path)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+def test_an_imagenet_structure_runs_as_in_onnx_runtime_and_in_int8(example, name):
+    pytest.importorskip("onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession
+    structures = example("structures")
+    file = structures.with_weights(structures.without_softmax(structures.FOLDER / f"light_{name}.onnx"))
+    data = file.SerializeToString()
+    model, x = ot.onnx.load(data), structures.images(1, seed=1)
+    (theirs,) = session(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    with ot.no_grad():
+        expected = np.asarray(model(ot.from_numpy(x)))
+        got = structures.quantize(model, structures.images(2, seed=2))(ot.from_numpy(x))
+    assert np.abs(theirs - expected).max() < 1e-5 * np.abs(theirs).max()
+    assert sqnr(expected, got) > 20

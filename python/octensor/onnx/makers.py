@@ -21,6 +21,7 @@ from .model import Node
 from .operators.quantized import QDTYPES, qparams_of
 from .operators.recurrent import make_layer, output_of, states_of
 from .operators.values import innermost_first
+from .scale_layers import absorb
 
 if TYPE_CHECKING:
     from .importer import Importer
@@ -151,19 +152,6 @@ def _make_dequantize(importer: Importer, node: Node, arguments: list[Any], keywo
         x = importer.graph.call_function(quantized.mul_scalar, (x, qparams.scale / known.scale))
         importer.quantized[x] = x.meta["qparams"] = qparams
     return importer.graph.call_method("dequantize", (x,))
-
-
-def _make_add(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
-    """Make a constant that is added to a linear layer's result, and to nothing else, the layer's bias."""
-    for x, c, name in ((*arguments, node.inputs[0]), (*reversed(arguments), node.inputs[1])):
-        if not (isinstance(x, GraphNode) and x.op == "call_module" and _is_constant(c) and c is not None):
-            continue
-        layer = importer.root[x.target]
-        once = importer.uses[name] == 1 and sum(n.target == x.target for n in importer.graph.nodes) == 1
-        if isinstance(layer, nn.Linear) and layer.bias is None and once and c.shape == (layer.out_features,):
-            layer.bias = nn.Parameter(np.array(c))
-            return x
-    return None
 
 
 def _make_sum(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -332,7 +320,8 @@ MAKERS: Mapping[str, Maker] = {
     "ConvTranspose": _make_conv_transpose,
     "Gemm": _make_gemm,
     "MatMul": _make_matmul,
-    "Add": _make_add,
+    "Add": absorb,
+    "Mul": absorb,
     "Sum": _make_sum,
     "BatchNormalization": _make_norm,
     "LayerNormalization": _make_layer_norm,
