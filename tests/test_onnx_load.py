@@ -128,6 +128,25 @@ def test_a_layer_whose_result_is_used_again_keeps_its_weights() -> None:
     np.testing.assert_allclose(np.asarray(ot.onnx.load(model.SerializeToString())(x)), want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [7, 8, 9, 10])
+def test_what_is_between_layers_does_not_keep_them_from_being_layers(size: int) -> None:
+    """A reshape with known sizes, dropout, padding that only rounds the number of windows up."""
+    bn = {name: np.abs(_floats(2)) + 1 for name in ("scale", "shift", "mean", "var")}
+    nodes = [
+        _node("Reshape", ["x", "sizes"], ["a"]),
+        _node("BatchNormalization", ["a", *bn], ["b"]),
+        _node("Dropout", ["b"], ["c", "mask"]),
+        _node("MaxPool", ["c"], ["d"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
+        _node("AveragePool", ["d"], kernel_shape=[3, 3], strides=[2, 1], pads=[1, 0, 2, 0]),
+    ]
+    model = _model(nodes, (1, 4, size, size), sizes=[2, 2, size, size], **bn)
+    loaded, x = ot.onnx.load(model.SerializeToString()), _floats(1, 4, size, size)
+    (want,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(np.asarray(loaded(x)), want, rtol=1e-4, atol=1e-5)
+    calls = [node.op for node in loaded.graph.nodes if node.op.startswith("call")]
+    assert calls == ["call_function", "call_module", "call_module", "call_module"]
+
+
 def test_operators_stay_whole_when_a_loaded_model_is_traced() -> None:
     """Their functions look at shapes and numbers, which tracing into them would not know."""
     from octensor.quantization import default_dynamic_qconfig

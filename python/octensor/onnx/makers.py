@@ -7,6 +7,7 @@ than a call of the operator's function: weights that are no constants, padding t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -191,30 +192,46 @@ def _make_layer_norm(importer: Importer, node: Node, arguments: list[Any], keywo
     )
 
 
+def _pool_padding(keywords: dict[str, Any], kernel: tuple[int, ...]) -> tuple[tuple[int, ...], bool] | None:
+    """Return the symmetric padding of a pooling layer and whether it rounds sizes up; None where no layer does that.
+
+    One step less a cell more at the end than at the beginning, b and b + s - 1, makes as many windows as rounding up
+    does: floor((n + 2b + s - 1 - k) / s) = ceil((n + 2b - k) / s); b + s - 1 < k, so that each begins inside the image.
+    """
+    axes = len(kernel)
+    padding, ceil_mode = _around(keywords, axes), bool(keywords.get("ceil_mode", 0))
+    one = (1,) * axes
+    strides, pads = tuple(keywords.get("strides") or one), tuple(keywords.get("pads") or ())
+    more = tuple(b + s - 1 for b, s in zip(pads, strides, strict=False))
+    plain = tuple(keywords.get("dilations") or one) == one and keywords.get("auto_pad", "NOTSET") == "NOTSET"
+    if padding is None and plain and not ceil_mode and pads[axes:] == more and max(map(sub, more, kernel)) < 0:
+        padding, ceil_mode = pads[:axes], True
+    if padding is None or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        return None
+    return padding, ceil_mode
+
+
 def _make_max_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     kernel = tuple(keywords["kernel_shape"])
-    padding = _around(keywords, len(kernel))
-    if padding is None or len(node.outputs) > 1 or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+    around = _pool_padding(keywords, kernel)
+    if around is None or len(node.outputs) > 1:
         return None
     one = (1,) * len(kernel)
     layer = _MAX_POOLS[len(kernel)](
-        kernel, keywords.get("strides") or one, padding, keywords.get("dilations") or one,
-        ceil_mode=bool(keywords.get("ceil_mode", 0)),
-    )  # fmt: skip
+        kernel, keywords.get("strides") or one, around[0], keywords.get("dilations") or one, ceil_mode=around[1]
+    )
     return importer.module(node, node.name or node.outputs[0], layer, arguments[0])
 
 
 def _make_average_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     kernel = tuple(keywords["kernel_shape"])
-    padding = _around(keywords, len(kernel))
+    around = _pool_padding(keywords, kernel)
     one = (1,) * len(kernel)
-    gaps = tuple(keywords.get("dilations") or one) != one
-    if padding is None or gaps or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+    gaps, with_padding = tuple(keywords.get("dilations") or one) != one, bool(keywords.get("count_include_pad", 0))
+    rounded_here = around is not None and around[1] and not keywords.get("ceil_mode", 0)
+    if around is None or gaps or (with_padding and rounded_here):  # what is added by rounding up is never counted
         return None
-    layer = _AVERAGE_POOLS[len(kernel)](
-        kernel, keywords.get("strides") or one, padding, bool(keywords.get("ceil_mode", 0)),
-        bool(keywords.get("count_include_pad", 0)),
-    )  # fmt: skip
+    layer = _AVERAGE_POOLS[len(kernel)](kernel, keywords.get("strides") or one, *around, with_padding)
     return importer.module(node, node.name or node.outputs[0], layer, arguments[0])
 
 
@@ -231,6 +248,14 @@ def _make_activation(function: Callable[..., Any]) -> Maker:
         return importer.graph.call_function(function, (arguments[0],))
 
     return make
+
+
+def _make_dropout(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """Make a dropout whose mask nobody reads nothing."""
+    training = (*arguments, None, None)[2]
+    if training is not None and (not isinstance(training, np.ndarray) or training.any()):
+        return None
+    return None if any(importer.uses[name] for name in node.outputs[1:]) else (arguments[0], None)
 
 
 def _make_clip(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -329,6 +354,7 @@ MAKERS: Mapping[str, Maker] = {
     "AveragePool": _make_average_pool,
     "GlobalAveragePool": _make_global_pool,
     "Clip": _make_clip,
+    "Dropout": _make_dropout,
     "Softmax": _make_softmax,
     "Flatten": _make_flatten,
     "LSTM": _make_recurrent,
