@@ -76,7 +76,7 @@ class Own:
         values = tuple(map(ot.from_numpy, example))
         try:
             return partial(ot.compile(self.model, values), *values)
-        except ot.CompileError as error:
+        except (ot.CompileError, ot.fx.TraceError) as error:
             print(f"not a program: {error}", file=sys.stderr)
             return partial(self.model, *values)
 
@@ -101,6 +101,24 @@ def without_peer_float(outputs: dict[str, np.ndarray]) -> np.ndarray:
     if PEER_FLOAT in outputs:
         print(f"float, to ONNX Runtime's: {relative_error(outputs.pop(PEER_FLOAT), expected):.1e}")
     return expected
+
+
+def as_program(model: Callable[..., object], *values: object) -> str:
+    """Return "yes" if a model is a program that gives its bytes, else what programs lack."""
+    try:
+        program = ot.compile(model, values)
+    except ot.CompileError as error:
+        return ", ".join(dict.fromkeys(line.split(" -> ")[0].split()[-1] for line in str(error).splitlines()[1:]))
+    except ot.fx.TraceError as error:
+        return f"not recorded: {error}"[:100]
+    with ot.no_grad():
+        pairs = zip(parts(model(*values)), parts(program(*values)), strict=True)
+        return "yes" if all(np.array_equal(a, b, equal_nan=True) for a, b in pairs) else "other bytes"
+
+
+def parts(result: object) -> list[np.ndarray]:
+    """Return a model's outputs as arrays, one or several."""
+    return [np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))]
 
 
 def relative_error(reference: np.ndarray, values: np.ndarray) -> float:

@@ -94,15 +94,6 @@ def quantize(model: nn.Module, calibration: np.ndarray) -> nn.Module:
     return quantize_fx.convert_fx(calibrate(prepared, calibration, batch_size=1))
 
 
-def program_says(model: nn.Module, x: np.ndarray, expected: np.ndarray) -> str:
-    """Return whether a model is a program with the same bytes, or what programs lack."""
-    try:
-        program = ot.compile(model, ot.from_numpy(x[:1]))
-    except ot.CompileError as error:
-        return ", ".join(dict.fromkeys(line.split(" -> ")[0].split()[-1] for line in str(error).splitlines()[1:]))
-    return "yes" if np.array_equal(common.run(program, x, 1), expected) else "other bytes"
-
-
 def measure(name: str) -> list[object]:
     """Return a line of the table."""
     x, calibration = images(TEST, 1), images(CALIBRATION, 2)
@@ -121,7 +112,7 @@ def measure(name: str) -> list[object]:
     int8 = quantize(model, calibration)
     got = common.run(int8, x, 1)
     error = f"{common.relative_error(theirs, expected):.1e}"
-    return [name, f"{took:.1f}", error, sqnr(expected, got), noise, program_says(int8, x, got)]
+    return [name, f"{took:.1f}", error, sqnr(expected, got), noise, common.as_program(int8, ot.from_numpy(x[:1]))]
 
 
 def main() -> None:
