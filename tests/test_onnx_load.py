@@ -95,6 +95,58 @@ def test_a_loaded_model_is_prepared_and_converted() -> None:
     assert np.abs(np.asarray(converted(x)) - want).max() < 0.05 * np.abs(want).max()
 
 
+@pytest.mark.parametrize("first", ["Conv", "BatchNormalization"])
+def test_constants_for_each_channel_become_part_of_the_layer(first: str) -> None:
+    bn = {name: np.abs(_floats(3)) + 1 for name in ("scale", "shift", "mean", "var")}
+    arrays = {"w": _floats(3, 3, 2, 2)} if first == "Conv" else bn
+    nodes = [
+        _node(first, ["x", *arrays], ["a"]),
+        _node("Mul", ["factor", "a"], ["b"]),
+        _node("Add", ["b", "offset"], ["c"]),
+        _node("Mul", ["c", "columns"], ["d"]),
+        _node("Add", ["d", "offset"]),
+    ]
+    square = 7 if first == "Conv" else 8
+    arrays |= {"factor": _floats(3, 1, 1), "offset": _floats(1, 3, 1, 1), "columns": _floats(1, 1, square)}
+    model = _model(nodes, **arrays)
+    loaded, x = ot.onnx.load(model.SerializeToString()), _floats(1, 3, 8, 8)
+    (want,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(np.asarray(loaded(x)), want, rtol=1e-4, atol=1e-5)
+    calls = [node.op for node in loaded.graph.nodes if node.op.startswith("call")]
+    assert calls == ["call_module", "call_function", "call_function"]  # columns are not channels
+
+
+def test_a_layer_whose_result_is_used_again_keeps_its_weights() -> None:
+    nodes = [
+        _node("Conv", ["x", "w"], ["a"]),
+        _node("Mul", ["a", "factor"], ["b"]),
+        _node("Sub", ["a", "b"]),
+    ]
+    model = _model(nodes, w=_floats(3, 3, 2, 2), factor=_floats(3, 1, 1))
+    x = _floats(1, 3, 8, 8)
+    (want,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(np.asarray(ot.onnx.load(model.SerializeToString())(x)), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [7, 8, 9, 10])
+def test_what_is_between_layers_does_not_keep_them_from_being_layers(size: int) -> None:
+    """A reshape with known sizes, dropout, padding that only rounds the number of windows up."""
+    bn = {name: np.abs(_floats(2)) + 1 for name in ("scale", "shift", "mean", "var")}
+    nodes = [
+        _node("Reshape", ["x", "sizes"], ["a"]),
+        _node("BatchNormalization", ["a", *bn], ["b"]),
+        _node("Dropout", ["b"], ["c", "mask"]),
+        _node("MaxPool", ["c"], ["d"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
+        _node("AveragePool", ["d"], kernel_shape=[3, 3], strides=[2, 1], pads=[1, 0, 2, 0]),
+    ]
+    model = _model(nodes, (1, 4, size, size), sizes=[2, 2, size, size], **bn)
+    loaded, x = ot.onnx.load(model.SerializeToString()), _floats(1, 4, size, size)
+    (want,) = ReferenceEvaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(np.asarray(loaded(x)), want, rtol=1e-4, atol=1e-5)
+    calls = [node.op for node in loaded.graph.nodes if node.op.startswith("call")]
+    assert calls == ["call_function", "call_module", "call_module", "call_module"]
+
+
 def test_operators_stay_whole_when_a_loaded_model_is_traced() -> None:
     """Their functions look at shapes and numbers, which tracing into them would not know."""
     from octensor.quantization import default_dynamic_qconfig

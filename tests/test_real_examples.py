@@ -59,6 +59,41 @@ def test_area_under_roc_counts_pairs_and_ties_as_half(example):
     assert area(np.array([0.1, 0.2, 0.3, 0.4]), truth) == 0.75
 
 
+@pytest.mark.native
+def test_latency_is_of_a_program_and_of_the_model_where_there_is_none(example, capsys, monkeypatch):
+    class Sorts(nn.Module):
+        def forward(self, x):
+            return x.sort().values
+
+    common, latency = example("common"), example("latency")
+    monkeypatch.setattr(latency, "ROUNDS", 2)
+    x, threads = np.ones((1, 4), np.float32), ot.get_num_threads()
+    try:
+        latency.table("two", {"layer": common.Own(nn.Linear(4, 3).eval(), x), "sorts": common.Own(Sorts(), x)}, x)
+    finally:
+        ot.set_num_threads(threads)
+    printed = capsys.readouterr()
+    assert "|  | layer | sorts |" in printed.out
+    assert printed.err.count("not a program") == 1
+
+
 def test_a_missing_file_says_what_to_install(example, tmp_path):
     with pytest.raises(SystemExit, match=r"rnet\.pt is missing: .*facenet-pytorch"):
         example("common").find("facenet-pytorch", "rnet.pt", tmp_path)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
+def test_an_imagenet_structure_runs_as_in_onnx_runtime_and_in_int8(example, name):
+    pytest.importorskip("onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession
+    structures = example("structures")
+    file = structures.with_weights(structures.without_softmax(structures.FOLDER / f"light_{name}.onnx"))
+    data = file.SerializeToString()
+    model, x = ot.onnx.load(data), structures.images(1, seed=1)
+    (theirs,) = session(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    with ot.no_grad():
+        expected = np.asarray(model(ot.from_numpy(x)))
+        got = structures.quantize(model, structures.images(2, seed=2))(ot.from_numpy(x))
+    assert np.abs(theirs - expected).max() < 1e-5 * np.abs(theirs).max()
+    assert sqnr(expected, got) > 20

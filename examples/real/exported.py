@@ -67,11 +67,13 @@ def step_of(path: Path) -> float:
     return float(next(onnx.numpy_helper.to_array(i) for i in graph.initializer if i.name == last.input[1]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder to search for the files, instead of installed packages")
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this script."""
     parser.add_argument("--weights", type=Path, help="what fashion.py wrote")
-    given = parser.parse_args()
+
+
+def main() -> None:
+    given = common.arguments(__doc__, options)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"

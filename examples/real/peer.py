@@ -7,10 +7,13 @@ each QuantizeLinear and DequantizeLinear is computed as it is written and no pro
 from __future__ import annotations
 
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
+import common
 import numpy as np
 
 from octensor.bench.networks import architecture
@@ -92,8 +95,42 @@ def quantize_dynamic(source: Path, target: Path, operators: list[str] | None = N
     tools.quantize_dynamic(str(prepared), str(target), operators, per_channel=True, weight_type=tools.QuantType.QInt8)
 
 
+def static(file: str, name: str, model: Module, calibration: np.ndarray) -> dict[str, Session]:
+    """Return ONNX Runtime's side of a comparison, named as its columns are; nothing where packages are missing.
+
+    Parameters
+    ----------
+    file, name, model
+        As for `export`.
+    calibration : ndarray
+        Samples.
+    """
+    if not available():
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        export(file, name, model, calibration[:1], source)
+        quantize(source, target, calibration[:, None])
+        return {
+            common.PEER_FLOAT: Session(source),
+            "ONNX Runtime, default": Session(target),
+            "ONNX Runtime, exact": Session(target, exact=True),
+        }
+
+
+def dynamic(file: str, name: str, model: Module, example: np.ndarray) -> dict[str, Session]:
+    """Return ONNX Runtime's side for a network of tokens [batch, length], quantized dynamically."""
+    if not available():
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        export(file, name, model, example, source, open_axes=2)
+        quantize_dynamic(source, target)
+        return {common.PEER_FLOAT: Session(source), "ONNX Runtime int8": Session(target)}
+
+
 class Session:
-    """A model that runs in ONNX Runtime; called like octensor's.
+    """A model that runs in ONNX Runtime on one thread; called like octensor's.
 
     Parameters
     ----------
@@ -108,9 +145,11 @@ class Session:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         if exact:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.size = path.stat().st_size
         self.names = [value.name for value in self.session.get_inputs()]
 
     def __call__(self, *values: object) -> np.ndarray:
@@ -118,7 +157,14 @@ class Session:
 
     def all(self, *values: object) -> list[np.ndarray]:
         """Return every output."""
-        return list(self.session.run(None, dict(zip(self.names, map(np.asarray, values), strict=True))))
+        return list(self.session.run(None, self._feed(*values)))
+
+    def timed(self, *example: np.ndarray) -> Callable[[], object]:
+        """Return the call that computes the example's outputs."""
+        return partial(self.session.run, None, self._feed(*example))
+
+    def _feed(self, *values: object) -> dict[str, np.ndarray]:
+        return dict(zip(self.names, map(np.asarray, values), strict=True))
 
 
 def available() -> bool:

@@ -5,10 +5,10 @@ The patches are scikit-image's: 100 faces of LFW, 100 without a face. A quarter 
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import common
+import latency
 import numpy as np
 import peer
 from networks import RNet
@@ -33,39 +33,32 @@ def quantize(model: RNet, calibration: np.ndarray):
 
 
 def main() -> None:
-    data = common.arguments(__doc__).data
+    given = common.arguments(__doc__, latency.options)
+    latency.hold(given)
+    data = given.data
     model = RNet()
     model.load_state_dict(ot.load(common.find(*WEIGHTS, data)[0]))
     model.eval()
     x, faces = load_patches(common.find(*PATCHES, data)[0])
     calibration = x[::4]
 
-    expected = common.run(model, x)
-    quantized = quantize(model, calibration)
-    example = ot.from_numpy(x[:1])
-    columns = {
-        "float": (expected, common.file_size(model, example)),
-        "octensor int8": (common.run(quantized, x), common.file_size(quantized, example)),
+    contenders = {
+        "float": common.Own(model, x[:1]),
+        "octensor int8": common.Own(quantize(model, calibration), x[:1]),
+        **peer.static("rnet", "RNet", model, calibration),
     }
-    if peer.available():
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-            peer.export("rnet", "RNet", model, x[:1], source)
-            theirs = common.run(peer.Session(source), x)
-            print(f"float, to ONNX Runtime's: {common.relative_error(theirs, expected):.1e}")
-            peer.quantize(source, target, calibration[:, None])
-            size = target.stat().st_size
-            columns["ONNX Runtime, default"] = common.run(peer.Session(target), x), size
-            columns["ONNX Runtime, exact"] = common.run(peer.Session(target, exact=True), x), size
-    results = columns.values()
+    if given.latency:
+        latency.table("RNet", contenders, x[:1])
+        return
+    expected, outputs = common.outputs(contenders, x)
     common.table(
         "RNet on 200 patches",
-        columns,
+        outputs,
         [
-            ["accuracy", *(float(np.mean((y[:, 1] > y[:, 0]) == faces)) for y, _ in results)],
-            ["signal to noise, dB: logits", *(sqnr(expected[:, :2], y[:, :2]) for y, _ in results)],
-            ["signal to noise, dB: box", *(sqnr(expected[:, 2:], y[:, 2:]) for y, _ in results)],
-            ["file, MB", *(size / 1e6 for _, size in results)],
+            ["accuracy", *(float(np.mean((y[:, 1] > y[:, 0]) == faces)) for y in outputs.values())],
+            ["signal to noise, dB: logits", *(sqnr(expected[:, :2], y[:, :2]) for y in outputs.values())],
+            ["signal to noise, dB: box", *(sqnr(expected[:, 2:], y[:, 2:]) for y in outputs.values())],
+            ["file, MB", *(contenders[name].size / 1e6 for name in outputs)],
         ],
     )
 

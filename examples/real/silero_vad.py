@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import common
+import latency
 import numpy as np
 import peer
-from speech import recording
+from speech import FRAME, recording
 
 import octensor as ot
 from octensor import nn
@@ -21,13 +22,14 @@ from octensor.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
 MODEL = "silero-vad", "silero_vad_16k_sequence.onnx"
 CONTEXT, MOST_FRAMES = 64, 512
+STATE = (np.zeros((1, 1, 128), np.float32),) * 2
 
 
 def probabilities(model: Callable[..., tuple], frames: np.ndarray) -> np.ndarray:
     """Return the probability of speech in each frame; blocks of frames, the state handed on."""
     before = np.concatenate([np.zeros((1, CONTEXT), np.float32), frames[:-1, -CONTEXT:]])
     x = np.concatenate([before, frames], 1)
-    h = c = np.zeros((1, 1, 128), np.float32)
+    h, c = STATE
     parts = []
     with ot.no_grad():
         for start in range(0, len(x), MOST_FRAMES):
@@ -48,25 +50,37 @@ def octensors(model: nn.Module) -> Callable[..., tuple]:
     return lambda *values: model(*map(ot.from_numpy, values))
 
 
+def sessions(source: Path) -> dict[str, peer.Session]:
+    """Return the file in ONNX Runtime: float, with an int8 LSTM, and as its tool quantizes by default."""
+    if not peer.available():
+        return {}
+    found = {common.PEER_FLOAT: peer.Session(source)}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, operators in (("int8 LSTM", ["LSTM"]), ("default int8", None)):
+            target = Path(folder) / "int8.onnx"
+            peer.quantize_dynamic(source, target, operators)
+            found[f"ONNX Runtime, {name}"] = peer.Session(target)
+    return found
+
+
 def main() -> None:
-    data = common.arguments(__doc__).data
-    source = common.find(*MODEL, data)[0]
+    given = common.arguments(__doc__, latency.options)
+    latency.hold(given)
+    source = common.find(*MODEL, given.data)[0]
     model = ot.onnx.load(source)
     quantized = quantize_dynamic(model, {nn.LSTM: per_channel_dynamic_qconfig})
+    own, theirs = {"float": model, "octensor, int8 LSTM": quantized}, sessions(source)
+    if given.latency:
+        frame = np.random.default_rng(0).standard_normal((1, CONTEXT + FRAME), np.float32)
+        contenders = {name: common.Own(m, frame, *STATE) for name, m in own.items()}
+        latency.table("Silero voice activity, a frame", contenders | theirs, frame, *STATE)
+        return
     frames, truth = recording(seed=0, sentences=60)
     print(f"{len(frames)} frames, {truth.mean():.0%} of them speech")
 
-    results = {"float": probabilities(octensors(model), frames)}
-    results["octensor, int8 LSTM"] = probabilities(octensors(quantized), frames)
-    if peer.available():
-        with tempfile.TemporaryDirectory() as folder:
-            theirs = probabilities(peer.Session(source).all, frames)
-            print(f"float, to ONNX Runtime's: {common.relative_error(theirs, results['float']):.1e}")
-            for name, operators in (("int8 LSTM", ["LSTM"]), ("default int8", None)):
-                target = Path(folder) / "int8.onnx"
-                peer.quantize_dynamic(source, target, operators)
-                results[f"ONNX Runtime, {name}"] = probabilities(peer.Session(target).all, frames)
-    expected = results["float"]
+    results = {name: probabilities(octensors(m), frames) for name, m in own.items()}
+    results |= {name: probabilities(session.all, frames) for name, session in theirs.items()}
+    expected = common.without_peer_float(results)
     common.table(
         "Silero voice activity",
         results,

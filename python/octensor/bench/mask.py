@@ -62,8 +62,17 @@ def available() -> bool:
     return sys.platform == "linux" and platform.machine() == "x86_64" and shutil.which("objdump") is not None
 
 
-def restart(peers: Sequence[str], arguments: Sequence[str]) -> None:
+def restart(peers: Sequence[str], arguments: Sequence[str], program: Sequence[str] = ("-m", "octensor")) -> None:
     """Replace this process by one whose peers see an AVX2 machine. Does not return.
+
+    Parameters
+    ----------
+    peers : sequence of str
+        Names of `PACKAGES`.
+    arguments : sequence of str
+        Of the new process.
+    program : sequence of str
+        What Python is told to run; nothing if the arguments begin with a script.
 
     Raises
     ------
@@ -76,7 +85,7 @@ def restart(peers: Sequence[str], arguments: Sequence[str]) -> None:
     paths = [str(made) for name in peers for made in masked_packages(name, folder)]
     environment = os.environ | ENVIRONMENT | {MARK: "avx2", "LD_PRELOAD": str(preload)}
     environment["PYTHONPATH"] = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
-    os.execve(sys.executable, [sys.executable, "-m", "octensor", *arguments], environment)
+    os.execve(sys.executable, [sys.executable, *program, *arguments], environment)
 
 
 def cache() -> Path:

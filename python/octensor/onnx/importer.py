@@ -301,7 +301,9 @@ class Importer:
 
     def finish(self, node: Node, result: Any) -> None:
         """Give the results of a node their names."""
-        first = infer(node.operator, [self.known_of(n) for n in node.inputs if n], node.attributes)
+        second = self.value(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+        constant = second if isinstance(second, np.ndarray) else None
+        first = infer(node.operator, [self.known_of(n) for n in node.inputs if n], node.attributes, constant)
         if len(node.outputs) == 1 or (isinstance(result, GraphNode) and not any(node.outputs[1:])):
             if isinstance(result, tuple):
                 result = result[0]

@@ -7,6 +7,7 @@ than a call of the operator's function: weights that are no constants, padding t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from .model import Node
 from .operators.quantized import QDTYPES, qparams_of
 from .operators.recurrent import make_layer, output_of, states_of
 from .operators.values import innermost_first
+from .scale_layers import absorb
 
 if TYPE_CHECKING:
     from .importer import Importer
@@ -154,19 +156,6 @@ def _make_dequantize(importer: Importer, node: Node, arguments: list[Any], keywo
     return importer.graph.call_method("dequantize", (x,))
 
 
-def _make_add(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
-    """Make a constant that is added to a linear layer's result, and to nothing else, the layer's bias."""
-    for x, c, name in ((*arguments, node.inputs[0]), (*reversed(arguments), node.inputs[1])):
-        if not (isinstance(x, GraphNode) and x.op == "call_module" and _is_constant(c) and c is not None):
-            continue
-        layer = importer.root[x.target]
-        once = importer.uses[name] == 1 and sum(n.target == x.target for n in importer.graph.nodes) == 1
-        if isinstance(layer, nn.Linear) and layer.bias is None and once and c.shape == (layer.out_features,):
-            layer.bias = nn.Parameter(np.array(c))
-            return x
-    return None
-
-
 def _make_sum(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     """Make a sum of two what an Add is, and a sum of one nothing."""
     if len(arguments) == 1 and isinstance(arguments[0], GraphNode):
@@ -204,30 +193,46 @@ def _make_layer_norm(importer: Importer, node: Node, arguments: list[Any], keywo
     )
 
 
+def _pool_padding(keywords: dict[str, Any], kernel: tuple[int, ...]) -> tuple[tuple[int, ...], bool] | None:
+    """Return the symmetric padding of a pooling layer and whether it rounds sizes up; None where no layer does that.
+
+    One step less a cell more at the end than at the beginning, b and b + s - 1, makes as many windows as rounding up
+    does: floor((n + 2b + s - 1 - k) / s) = ceil((n + 2b - k) / s); b + s - 1 < k, so that each begins inside the image.
+    """
+    axes = len(kernel)
+    padding, ceil_mode = _around(keywords, axes), bool(keywords.get("ceil_mode", 0))
+    one = (1,) * axes
+    strides, pads = tuple(keywords.get("strides") or one), tuple(keywords.get("pads") or ())
+    more = tuple(b + s - 1 for b, s in zip(pads, strides, strict=False))
+    plain = tuple(keywords.get("dilations") or one) == one and keywords.get("auto_pad", "NOTSET") == "NOTSET"
+    if padding is None and plain and not ceil_mode and pads[axes:] == more and max(map(sub, more, kernel)) < 0:
+        padding, ceil_mode = pads[:axes], True
+    if padding is None or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        return None
+    return padding, ceil_mode
+
+
 def _make_max_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     kernel = tuple(keywords["kernel_shape"])
-    padding = _around(keywords, len(kernel))
-    if padding is None or len(node.outputs) > 1 or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+    around = _pool_padding(keywords, kernel)
+    if around is None or len(node.outputs) > 1:
         return None
     one = (1,) * len(kernel)
     layer = _MAX_POOLS[len(kernel)](
-        kernel, keywords.get("strides") or one, padding, keywords.get("dilations") or one,
-        ceil_mode=bool(keywords.get("ceil_mode", 0)),
-    )  # fmt: skip
+        kernel, keywords.get("strides") or one, around[0], keywords.get("dilations") or one, ceil_mode=around[1]
+    )
     return importer.module(node, node.name or node.outputs[0], layer, arguments[0])
 
 
 def _make_average_pool(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     kernel = tuple(keywords["kernel_shape"])
-    padding = _around(keywords, len(kernel))
+    around = _pool_padding(keywords, kernel)
     one = (1,) * len(kernel)
-    gaps = tuple(keywords.get("dilations") or one) != one
-    if padding is None or gaps or any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+    gaps, with_padding = tuple(keywords.get("dilations") or one) != one, bool(keywords.get("count_include_pad", 0))
+    rounded_here = around is not None and around[1] and not keywords.get("ceil_mode", 0)
+    if around is None or gaps or (with_padding and rounded_here):  # what is added by rounding up is never counted
         return None
-    layer = _AVERAGE_POOLS[len(kernel)](
-        kernel, keywords.get("strides") or one, padding, bool(keywords.get("ceil_mode", 0)),
-        bool(keywords.get("count_include_pad", 0)),
-    )  # fmt: skip
+    layer = _AVERAGE_POOLS[len(kernel)](kernel, keywords.get("strides") or one, *around, with_padding)
     return importer.module(node, node.name or node.outputs[0], layer, arguments[0])
 
 
@@ -244,6 +249,14 @@ def _make_activation(function: Callable[..., Any]) -> Maker:
         return importer.graph.call_function(function, (arguments[0],))
 
     return make
+
+
+def _make_dropout(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+    """Make a dropout whose mask nobody reads nothing."""
+    training = (*arguments, None, None)[2]
+    if training is not None and (not isinstance(training, np.ndarray) or training.any()):
+        return None
+    return None if any(importer.uses[name] for name in node.outputs[1:]) else (arguments[0], None)
 
 
 def _make_clip(importer: Importer, node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Any:
@@ -345,7 +358,8 @@ MAKERS: Mapping[str, Maker] = {
     "ConvTranspose": _make_conv_transpose,
     "Gemm": _make_gemm,
     "MatMul": _make_matmul,
-    "Add": _make_add,
+    "Add": absorb,
+    "Mul": absorb,
     "Sum": _make_sum,
     "BatchNormalization": _make_norm,
     "LayerNormalization": _make_layer_norm,
@@ -353,6 +367,7 @@ MAKERS: Mapping[str, Maker] = {
     "AveragePool": _make_average_pool,
     "GlobalAveragePool": _make_global_pool,
     "Clip": _make_clip,
+    "Dropout": _make_dropout,
     "Softmax": _make_softmax,
     "Flatten": _make_flatten,
     "Gather": _make_gather,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .operators.arithmetic import DTYPES
 
 
@@ -61,6 +63,7 @@ def _dequantized(inputs: Sequence[Known], attributes: Mapping[str, Any]) -> Know
     return Known("float32", inputs[0].rank)
 
 
+_NUMBERS = {"Reshape": "shape", "Squeeze": "axes", "Unsqueeze": "axes", "Expand": "shape"}  # once attributes
 _BOOL = _typed("bool")
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "PRelu"), _broadcast),
@@ -99,10 +102,25 @@ _LIKE_FIRST = frozenset(
 )  # fmt: skip
 
 
-def infer(name: str, inputs: Sequence[Known], attributes: Mapping[str, Any]) -> Known:
-    """Return what is known of an operator's first result."""
+def _moved(name: str, x: Known, numbers: Any) -> Known:
+    """Return what is known of a result whose axes follow from these sizes or axes."""
+    count = len(np.reshape(numbers, -1))
+    if name == "Reshape":
+        return Known(x.dtype, count)
+    if x.rank is None:
+        return x
+    rank = {"Expand": max(x.rank, count), "Unsqueeze": x.rank + count, "Squeeze": x.rank - count}[name]
+    return Known(x.dtype, rank)
+
+
+def infer(name: str, inputs: Sequence[Known], attributes: Mapping[str, Any], second: Any = None) -> Known:
+    """Return what is known of an operator's first result; `second` is its second input where that is a constant."""
     if not inputs:
         return Known()
+    if name in _NUMBERS:
+        numbers = attributes.get(_NUMBERS[name], second)
+        if numbers is not None:
+            return _moved(name, inputs[0], numbers)
     if name in _LIKE_FIRST:
         return inputs[0]
     rule = _RULES.get(name)

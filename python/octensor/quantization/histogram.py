@@ -11,7 +11,10 @@ memory is ``2 * bins`` counts whatever comes. (PyTorch stretches old counts by i
 **The search.** The error of a window of cells is the expected squared distance between a value and the centre of its
 code when 256 codes share the window, values being uniform inside a cell; values outside are charged their
 distance to the outermost code. From the full range the window shrinks by quantiles of ``1e-5``, at each step from the
-side where that passes more cells, until the error would grow.
+side where that passes more cells, until the error would grow. This is PyTorch's rule, and its ranges are
+PyTorch's but for what interpolation does there. No range of least error is meant: the search ends at the first
+minimum, and does not know that 0 is a code, so that zeros after a ReLU weigh as if they were rounded. `MSEObserver`
+comes closer, by up to 1.5 dB on a tensor; what a network's outputs gain is in docs/results.md.
 """
 
 from __future__ import annotations
