@@ -34,10 +34,15 @@ __all__: list[str] = [
     "float_adaptive_avg_pool",
     "float_avg_pool",
     "float_conv",
+    "float_extreme",
     "float_linear",
     "float_matmul",
     "float_max_pool",
     "float_norm",
+    "float_pair",
+    "float_power",
+    "float_resample",
+    "float_response_norm",
     "float_softmax",
     "float_sum",
     "float_unary",
@@ -600,13 +605,26 @@ class Program:
         count_include_pad: _bool,
         divisor_override: typing.SupportsInt | typing.SupportsIndex | None,
     ) -> _int: ...
-    def cast(self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str) -> _int: ...
+    def cast(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, dtype: str
+    ) -> _int: ...
     def cat(
         self,
         inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         path: str,
         dim: typing.SupportsInt | typing.SupportsIndex,
         qparams: QParams,
+    ) -> _int: ...
+    def code_norm(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        eps: typing.SupportsFloat | typing.SupportsIndex,
+        row: typing.SupportsInt | typing.SupportsIndex,
+        groups: typing.SupportsInt | typing.SupportsIndex,
+        run: typing.SupportsInt | typing.SupportsIndex,
+        weight: typing.Any,
+        bias: typing.Any,
     ) -> _int: ...
     def contiguous(
         self,
@@ -634,6 +652,9 @@ class Program:
     def describe(self, inputs: collections.abc.Sequence) -> list:
         """What the steps are for inputs of these shapes, one dict each."""
 
+    def dynamic_quantize(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str
+    ) -> list[_int]: ...
     def embedding(
         self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str
     ) -> _int: ...
@@ -644,6 +665,13 @@ class Program:
         sizes: collections.abc.Sequence[
             tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]
         ],
+    ) -> _int: ...
+    def extreme(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        axes: typing.SupportsInt | typing.SupportsIndex,
+        largest: _bool,
     ) -> _int: ...
     def float_adaptive_avg_pool(
         self,
@@ -725,6 +753,21 @@ class Program:
         weight: typing.Any,
         bias: typing.Any,
     ) -> _int: ...
+    def float_power(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        exponent: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> _int: ...
+    def float_response_norm(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        size: typing.SupportsInt | typing.SupportsIndex,
+        alpha: typing.SupportsFloat | typing.SupportsIndex,
+        beta: typing.SupportsFloat | typing.SupportsIndex,
+        bias: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> _int: ...
     def float_softmax(
         self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, log: _bool = False
     ) -> _int: ...
@@ -749,6 +792,9 @@ class Program:
         a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
         b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
         c: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    ) -> _int: ...
+    def gather_nd(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str
     ) -> _int: ...
     def linear(
         self,
@@ -797,6 +843,20 @@ class Program:
         table: typing.Annotated[typing.Any, np.uint8],
         qparams: QParams,
     ) -> _int: ...
+    def lookup_channels(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        tables: typing.Annotated[typing.Any, np.uint8],
+        qparams: QParams,
+    ) -> _int: ...
+    def matmul_integer(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        a_zeros: _bool,
+        b_zeros: _bool,
+    ) -> _int: ...
     def max_pool(
         self,
         inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
@@ -817,11 +877,28 @@ class Program:
         qparams: QParams,
         relu: _bool = False,
     ) -> _int: ...
+    def pair(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, name: str
+    ) -> _int: ...
     def permute(
         self,
         inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         path: str,
         dims: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> _int: ...
+    def pick(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        axes: collections.abc.Sequence,
+        fill: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    ) -> _int: ...
+    def place(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        largest: _bool,
+        last: _bool,
     ) -> _int: ...
     def quantize(
         self,
@@ -829,6 +906,14 @@ class Program:
         path: str,
         qparams: QParams,
         channels_last: _bool,
+    ) -> _int: ...
+    def range(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        start: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex],
+        stop: tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex],
+        by: typing.SupportsInt | typing.SupportsIndex,
     ) -> _int: ...
     def recurrent(
         self,
@@ -846,6 +931,15 @@ class Program:
     def requantize(
         self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, qparams: QParams
     ) -> _int: ...
+    def resample(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        axes: collections.abc.Sequence[
+            tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]
+        ],
+        align_corners: _bool,
+    ) -> _int: ...
     def reshape(
         self,
         inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
@@ -860,11 +954,53 @@ class Program:
     def run_timed(self, inputs: collections.abc.Sequence) -> list[_float]:
         """Run all steps and return the seconds that each took."""
 
+    def running_sums(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        dim: typing.SupportsInt | typing.SupportsIndex,
+    ) -> _int: ...
+    def select(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str
+    ) -> _int: ...
     def set_batch_axis(self, axis: typing.SupportsInt | typing.SupportsIndex) -> None:
         """Which axis of the first input the batch is."""
 
     def set_outputs(self, values: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]) -> None:
         """Name the values that a call returns."""
+
+    def sorted(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, descending: _bool
+    ) -> _int: ...
+    def take(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        dim: typing.SupportsInt | typing.SupportsIndex,
+    ) -> _int: ...
+    def take_along(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        dim: typing.SupportsInt | typing.SupportsIndex,
+    ) -> _int: ...
+    def unary(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        name: str,
+        a: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        b: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    ) -> _int: ...
+    def whole_sum(
+        self,
+        inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        path: str,
+        axes: typing.SupportsInt | typing.SupportsIndex,
+    ) -> _int: ...
+    def with_qparams(
+        self, inputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], path: str, qparams: QParams
+    ) -> _int: ...
 
 def _rebuild_qtensor(
     data: typing.Any,
@@ -947,6 +1083,9 @@ def float_conv(
 ) -> np.ndarray:
     """Convolution of float32 ``input [N, C, ...]``, transposed where output_padding is given. The result is channels-last."""
 
+def float_extreme(input: np.ndarray, largest: bool) -> np.ndarray:
+    """The largest or smallest values along the last axis."""
+
 @typing.overload
 def float_linear(input: np.ndarray, packed: PackedFloat, relu: bool = False) -> np.ndarray:
     """``input [..., K]`` times the packed weight transposed, plus its bias."""
@@ -978,6 +1117,30 @@ def float_norm(
     run: typing.SupportsInt | typing.SupportsIndex = 1,
 ) -> np.ndarray:
     """Layer norm of the last axis (rms norm without centre); group norm with groups, and run elements per channel."""
+
+def float_pair(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """A function of two broadcast arrays: maximum, minimum or prelu."""
+
+def float_power(input: np.ndarray, exponent: typing.SupportsFloat | typing.SupportsIndex) -> np.ndarray:
+    """Each value to the power of a number."""
+
+def float_resample(
+    input: np.ndarray,
+    axes: collections.abc.Sequence[
+        tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsFloat | typing.SupportsIndex]
+    ],
+    align_corners: bool,
+) -> np.ndarray:
+    """Linear interpolation of the spatial axes, each given as (size, ratio)."""
+
+def float_response_norm(
+    input: np.ndarray,
+    size: typing.SupportsInt | typing.SupportsIndex,
+    alpha: typing.SupportsFloat | typing.SupportsIndex,
+    beta: typing.SupportsFloat | typing.SupportsIndex,
+    bias: typing.SupportsFloat | typing.SupportsIndex,
+) -> np.ndarray:
+    """Local response normalisation of ``[N, C, ...]``."""
 
 def float_softmax(input: np.ndarray, log: bool = False) -> np.ndarray:
     """Softmax along the last axis, or its logarithm."""

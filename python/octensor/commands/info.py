@@ -12,7 +12,7 @@ import octensor as ot
 
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
-from ..io.batch import batch_size
+from ..program.batch import batch_size
 from . import console, models
 
 MOST_ROWS = 40

@@ -36,18 +36,22 @@ class ImmutableDict(dict[Any, Any]):
         return ImmutableDict, (dict(self),)
 
 
-def map_aggregate(value: Any, fn: Callable[[Any], Any]) -> Any:
+def map_aggregate(value: Any, fn: Callable[[Any], Any], *, frozen: bool = True) -> Any:
     """Return `value` with `fn` applied to everything in it that is no tuple, list, dict or slice.
 
-    The result is immutable; named tuples keep their class.
+    Named tuples keep their class. Lists and dictionaries of the result are immutable, unless not `frozen`.
     """
+
+    def within(part: Any) -> Any:
+        return map_aggregate(part, fn, frozen=frozen)
+
     if isinstance(value, tuple):
-        parts = [map_aggregate(part, fn) for part in value]
+        parts = [within(part) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, list):
-        return ImmutableList([map_aggregate(part, fn) for part in value])
+        return (ImmutableList if frozen else list)([within(part) for part in value])
     if isinstance(value, dict):
-        return ImmutableDict({key: map_aggregate(part, fn) for key, part in value.items()})
+        return (ImmutableDict if frozen else dict)({key: within(part) for key, part in value.items()})
     if isinstance(value, slice):
-        return slice(map_aggregate(value.start, fn), map_aggregate(value.stop, fn), map_aggregate(value.step, fn))
+        return slice(within(value.start), within(value.stop), within(value.step))
     return fn(value)

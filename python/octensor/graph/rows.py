@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .graph_module import GraphModule
+from .immutable import map_aggregate
 from .meta import TensorMeta
 from .node import Node
 
@@ -82,14 +83,7 @@ def walk(
 
 def values_of(tree: Any, known: Mapping[Node, Any]) -> Any:
     """Return a tree of arguments with values in place of nodes."""
-    if isinstance(tree, Node):
-        return known.get(tree)
-    if isinstance(tree, (tuple, list)):
-        parts = [values_of(part, known) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts) if isinstance(tree, tuple) else parts
-    if isinstance(tree, dict):
-        return {key: values_of(part, known) for key, part in tree.items()}
-    return tree
+    return map_aggregate(tree, lambda part: known.get(part) if isinstance(part, Node) else part, frozen=False)
 
 
 def where(node: Node) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from .._C import QTensor
 from ..graph.graph_module import GraphModule
 from ..graph.node import Node
-from ..program.batch import BoundToBatch, batch_size, generalize
+from ..program.batch import BoundToBatch, generalize
 from ..tensor import Tensor
 
 
@@ -30,6 +30,3 @@ def follows_batch(module: GraphModule, model: Any, inputs: tuple[Any, ...]) -> t
         return generalize(module, model, inputs, 0, int(first.shape[0])), None
     except BoundToBatch as why:
         return {}, str(why)
-
-
-__all__ = ["batch_size", "follows_batch"]

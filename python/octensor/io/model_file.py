@@ -36,8 +36,8 @@ from ..graph.graph import Graph
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
 from ..graph.node import Node
+from ..program.batch import batch_size
 from ..tensor import Tensor
-from .batch import batch_size
 from .limits import MOST_AXES
 from .values import NUMPY_DTYPES, QDTYPES, decode, decode_qparams
 

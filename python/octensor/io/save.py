@@ -8,7 +8,8 @@ from typing import Any
 from ..graph.callables import name_of
 from ..graph.graph_module import GraphModule
 from ..graph.record import record
-from .batch import batch_size, follows_batch
+from ..program.batch import batch_size
+from .batch import follows_batch
 from .write_model import write_model
 
 
@@ -49,13 +50,13 @@ def save(model: Any, path: str | Path, example_inputs: Any = None) -> None:
         recorded = record(model, inputs)
         write_model(path, recorded, *follows_batch(recorded, model, inputs))
         return
-    if not is_recorded(model):
+    if not _is_recorded(model):
         raise TypeError("save: example_inputs: expected tensors to record the model with, got None")
     nodes = list(model.graph.nodes)
     write_model(path, model, {}, nodes[-1].meta.get("batch_bound"))
 
 
-def is_recorded(model: Any) -> bool:
+def _is_recorded(model: Any) -> bool:
     """Whether a model is a graph of ops, as `record` and `load` return it."""
     return isinstance(model, GraphModule) and all(
         node.op in ("placeholder", "get_attr", "output")

@@ -14,10 +14,9 @@ from ..graph.callables import ARGUMENT_NAMES, name_of
 from ..graph.graph_module import GraphModule
 from ..graph.meta import TensorMeta
 from ..graph.node import Node
-from ..program.batch import fetch
+from ..program.batch import batch_size, fetch
 from ..program.ir import BatchSize
 from ..tensor import Tensor
-from .batch import batch_size
 from .model_file import KEY, VERSION
 from .safetensors_file import write_safetensors
 from .values import NUMPY_DTYPES, encode, encode_qparams

@@ -309,7 +309,8 @@ def _make_gather(importer: Importer, node: Node, arguments: list[Any], keywords:
         return None
     if not whole or not isinstance(indices, GraphNode) or 0 in table.shape:
         return None
-    layer = nn.Embedding(*table.shape, _weight=Tensor(table))
+    rows, width = table.shape
+    layer = nn.Embedding(rows, width, _weight=Tensor(table))
     return importer.module(node, node.inputs[0], layer, indices)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _C
 from .._C import QTensor
 from ..graph.graph_module import GraphModule
+from ..graph.immutable import map_aggregate
 from ..graph.node import Node
 from ..graph.record import record
 from ..mapped import release_pages
@@ -47,7 +48,7 @@ class Program:
         self.batch_bound = bound
         # Not the draft: it holds arrays that steps have in another form, and the results' values lead to it.
         self._inputs = draft.inputs
-        self._result = _outline(result)
+        self._result = map_aggregate(result, lambda part: Value(part.meta) if isinstance(part, Value) else part)
         self._single = isinstance(result, Value)
         self._example = example
         self._program = _C.Program()
@@ -235,32 +236,18 @@ def _plain(x: Any) -> Any:
     return plain_codes(x._array if isinstance(x, Tensor) else x)
 
 
-def _outline(tree: Any) -> Any:
-    """Return a tree of values that know what they are and no more."""
-    if isinstance(tree, Value):
-        return Value(tree.meta)
-    if isinstance(tree, dict):
-        return {key: _outline(part) for key, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [_outline(part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return tree
-
-
 def _result(value: Value, result: Any) -> Any:
     return result if value.qparams is None or not is_plain(value.qparams) else plain_array(result)
 
 
 def _rebuilt(tree: Any, results: Any) -> Any:
-    if isinstance(tree, Value):
-        value = _result(tree, next(results))
+    def result(part: Any) -> Any:
+        if not isinstance(part, Value):
+            return part
+        value = _result(part, next(results))
         return Tensor._wrap(value) if isinstance(value, np.ndarray) else value
-    if isinstance(tree, dict):
-        return {key: _rebuilt(part, results) for key, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [_rebuilt(part, results) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return tree
+
+    return map_aggregate(tree, result, frozen=False)
 
 
 __all__ = ["CompileError", "Program", "compile"]
