@@ -180,7 +180,14 @@ def _by_coverage(fuzzer: Fuzzer, corpus: list[bytes], options: Any, rng: random.
         chosen = rng.choice(corpus) if rng.random() < 0.5 else data  # what is new is mostly refused early
         return mutate(fuzzer.kind, chosen, corpus, random.Random(seed))[:size]
 
-    arguments = ["-timeout=600", "-rss_limit_mb=1000", "-max_len=100000", "-len_control=0", f"-seed={options.seed + 1}"]
+    arguments = [
+        "-timeout=600",
+        "-report_slow_units=600",
+        "-rss_limit_mb=1000",
+        "-max_len=100000",
+        "-len_control=0",
+        f"-seed={options.seed + 1}",
+    ]
     arguments.append("-mutate_depth=2")  # what is changed more often is seldom read to its end
     arguments.append(f"-artifact_prefix={fuzzer.keep}/{fuzzer.kind}-")
     atheris.Setup([sys.argv[0], *arguments, str(folder)], target, custom_mutator=mutator)
