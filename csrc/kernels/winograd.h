@@ -63,10 +63,11 @@ void winograd_input_of(const WinogradArgs& g) {
   constexpr int kVector = S::kLanes * Words::kGroup, kIn = T::kIn;
   const auto constant = Words::set(static_cast<int16_t>(T::kConstant * T::kConstant * g.zero_point));
   uint8_t patch[kIn * kIn * kVector];
-  // Up to here a whole vector may be read, although only its first channels are the tile's.
+  // Up to here a whole vector may be read, although only its first channels are the tile's; nowhere, where positions go
+  // backwards.
   const int64_t end = g.row_stride > 0 && g.column_stride > 0
                           ? (g.height - 1) * g.row_stride + (g.width - 1) * g.column_stride + g.channels - kVector
-                          : -1;
+                          : INT64_MIN;
   for (int64_t t = 0; t < g.count; ++t) {
     const WinogradPlace at = winograd_place<S, T>(g, g.first + t);
     const int64_t h = at.row - g.lead_height, w = at.column - g.lead_width;

@@ -9,6 +9,8 @@
 namespace octensor::ops {
 namespace {
 
+constexpr int64_t kMostPlaces = int64_t{1} << 24;  // float32 tells no more apart
+
 // The codes as q - z, and back.
 template <class T>
 void centre(const T* x, int32_t zero, int64_t n, float* out) {
@@ -28,6 +30,13 @@ LinearResample::LinearResample(const Shape& shape, Layout layout, const std::vec
     : shape_(shape), elements_(count(shape)) {
   check(shape.size() == axes.size() + 2 && !axes.empty(), "interpolate: input: expected ", axes.size(),
         " spatial axes, got ", to_text(shape));
+  Shape result = shape;
+  for (size_t a = 2; a < shape.size(); ++a) {
+    result[a] = axes[a - 2].size;
+    check(result[a] <= kMostPlaces, "interpolate: size: expected at most ", kMostPlaces, " places along an axis, got ",
+          result[a]);
+  }
+  count(result);  // refuses what no memory could hold, before tables are made of it
   for (size_t a = shape.size() - 1; a >= 2; --a) {
     const ResampleAxis& axis = axes[a - 2];
     const int64_t n = shape[a], m = axis.size;
