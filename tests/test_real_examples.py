@@ -61,19 +61,19 @@ def test_area_under_roc_counts_pairs_and_ties_as_half(example):
 
 @pytest.mark.native
 def test_latency_is_of_a_program_and_of_the_model_where_there_is_none(example, capsys, monkeypatch):
-    class Sorts(nn.Module):
+    class Windows(nn.Module):
         def forward(self, x):
-            return x.sort().values
+            return x.unfold(1, 2, 1)
 
     common, latency = example("common"), example("latency")
     monkeypatch.setattr(latency, "ROUNDS", 2)
     x, threads = np.ones((1, 4), np.float32), ot.get_num_threads()
     try:
-        latency.table("two", {"layer": common.Own(nn.Linear(4, 3).eval(), x), "sorts": common.Own(Sorts(), x)}, x)
+        latency.table("two", {"layer": common.Own(nn.Linear(4, 3).eval(), x), "windows": common.Own(Windows(), x)}, x)
     finally:
         ot.set_num_threads(threads)
     printed = capsys.readouterr()
-    assert "|  | layer | sorts |" in printed.out
+    assert "|  | layer | windows |" in printed.out
     assert printed.err.count("not a program") == 1
 
 
