@@ -19,7 +19,7 @@ namespace octensor::ops {
 namespace {
 
 constexpr int64_t kMostChannels = 4;
-constexpr int64_t kMostGroups = 128;       // what a block of the mixed GEMM holds
+constexpr int64_t kMostGroups = 256;       // of K; where the GEMM is mixed, those of one of its blocks
 constexpr int64_t kRingBytes = 16 * 1024;  // of a task's lines, beside a panel of weights in a 32 KiB L1
 constexpr int64_t kLeastColumns = 32;      // per segment of a line, lest its overlap with the next costs more
 constexpr int64_t kLeastLines = 8;         // per band, likewise
@@ -221,9 +221,10 @@ struct Run {
 bool lines_pay(const Geometry& g, const KernelTable& table) {
   const PackedConv& w = g.w;
   const WeightMatrix& m = w.matrix();
+  const int64_t most = table.tile.mixed_block ? table.tile.mixed_block : kMostGroups;
   return m.groups == 1 && m.k > 0 && !m.asymmetric && w.kernel[2] > 1 && w.reach[2] == 1 &&
          g.channels <= kMostChannels && g.stride[2] == g.channels &&
-         w.kernel[0] * w.kernel[1] * ceil_div(run_of(w), table.tile.group) <= kMostGroups;
+         w.kernel[0] * w.kernel[1] * ceil_div(run_of(w), table.tile.group) <= most;
 }
 
 void convolve_lines(const Geometry& g, const KernelTable& table, const Epilogue& epilogue, const QParams& qparams,
