@@ -72,11 +72,11 @@ Array float_power(const Array& array, float exponent) {
 
 Array float_response_norm(const Array& array, int64_t size, double alpha, float beta, float bias) {
   const Dense x("local_response_norm", array);
-  check(x.shape.size() >= 2 && size >= 1 && size <= int64_t{1} << 30,
-        "local_response_norm: input: expected shape [N, C, ...], got ", to_text(x.shape));
+  const ops::ResponseNorm norm{size, alpha, beta, bias};
+  ops::check_response_norm(x.shape, norm);
   return result(x.shape, [&](float* to) {
-    ops::float_response_norm_into(x.values, x.shape[0], x.shape[1], count({x.shape.begin() + 2, x.shape.end()}),
-                                  {size, alpha, beta, bias}, to);
+    ops::float_response_norm_into(x.values, x.shape[0], x.shape[1], count({x.shape.begin() + 2, x.shape.end()}), norm,
+                                  to);
   });
 }
 

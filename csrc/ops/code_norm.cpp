@@ -37,14 +37,11 @@ void normalise(const T* x, int64_t row, int64_t n, const CodeNorm& norm, float* 
 }  // namespace
 
 void code_norm_into(const uint8_t* x, bool is_signed, int64_t rows, int64_t n, const CodeNorm& norm, float* out) {
-  const int64_t some = std::max<int64_t>(1, (1 << 13) / std::max<int64_t>(n, 1));
-  run_tasks(ceil_div(rows, some), threads_for(rows * n * 8), [&](int64_t task) {
-    for (int64_t r = task * some; r < std::min(rows, (task + 1) * some); ++r) {
-      if (is_signed)
-        normalise(reinterpret_cast<const int8_t*>(x) + r * n, r, n, norm, out + r * n);
-      else
-        normalise(x + r * n, r, n, norm, out + r * n);
-    }
+  run_rows(rows, (1 << 13) / std::max<int64_t>(n, 1), threads_for(rows * n * 8), [&](int64_t r) {
+    if (is_signed)
+      normalise(reinterpret_cast<const int8_t*>(x) + r * n, r, n, norm, out + r * n);
+    else
+      normalise(x + r * n, r, n, norm, out + r * n);
   });
 }
 

@@ -60,13 +60,6 @@ Function<UnaryRow> unary(F) {
   return {unary_row<T, F>, kind_of<decltype(F{}(T{}, T{}, T{}))>()};
 }
 
-// Sums of whole numbers wrap, as NumPy's do.
-template <class T, class F>
-T wrapping(T a, T b, F f) {
-  using U = std::make_unsigned_t<T>;
-  return static_cast<T>(f(static_cast<U>(a), static_cast<U>(b)));
-}
-
 template <class T>
 T quotient(T a, T b) {
   return b == 0 ? 0 : b == -1 ? wrapping<T>(0, a, [](auto x, auto y) { return x - y; }) : a / b;

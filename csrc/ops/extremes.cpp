@@ -31,11 +31,8 @@ template <class T>
 void rows_of(bool largest, const uint8_t* from, int64_t rows, int64_t n, uint8_t* to) {
   const T* const x = reinterpret_cast<const T*>(from);
   T* const out = reinterpret_cast<T*>(to);
-  const int64_t some = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(n, 1));
-  run_tasks(ceil_div(rows, some), threads_for(rows * n), [&](int64_t task) {
-    for (int64_t r = task * some; r < std::min(rows, (task + 1) * some); ++r)
-      out[r] = largest ? extreme<T, true>(x + r * n, n) : extreme<T, false>(x + r * n, n);
-  });
+  run_rows(rows, (1 << 14) / std::max<int64_t>(n, 1), threads_for(rows * n),
+           [&](int64_t r) { out[r] = largest ? extreme<T, true>(x + r * n, n) : extreme<T, false>(x + r * n, n); });
 }
 
 template <class T>
@@ -55,9 +52,10 @@ int64_t place(const T* x, int64_t n, bool largest, bool last) {
 // Sums of whole numbers wrap.
 template <class T>
 T sum(T a, T b) {
-  if constexpr (std::is_same_v<T, float>) return a + b;
-  using U = std::make_unsigned_t<std::conditional_t<std::is_same_v<T, float>, int32_t, T>>;
-  return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
+  if constexpr (std::is_same_v<T, float>)
+    return a + b;
+  else
+    return wrapping(a, b, [](auto x, auto y) { return x + y; });
 }
 
 template <class T>
@@ -70,23 +68,6 @@ void running(const uint8_t* from, int64_t outer, int64_t n, int64_t inner, uint8
         const int64_t at = (o * n + j) * inner + i;
         out[at] = j == 0 ? x[at] : sum(out[at - inner], x[at]);
       }
-}
-
-// body(T{}) with the type of a kind.
-template <class Body>
-void with_type(Ordered kind, const Body& body) {
-  switch (kind) {
-    case Ordered::float32:
-      return body(float{});
-    case Ordered::int64:
-      return body(int64_t{});
-    case Ordered::int32:
-      return body(int32_t{});
-    case Ordered::int8:
-      return body(int8_t{});
-    case Ordered::uint8:
-      return body(uint8_t{});
-  }
 }
 
 }  // namespace

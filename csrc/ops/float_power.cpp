@@ -6,12 +6,14 @@
 #include <limits>
 #include <vector>
 
+#include "core/check.h"
 #include "ops/tasks.h"
 
 namespace octensor::ops {
 namespace {
 
 constexpr int64_t kTask = 1 << 12;
+constexpr int64_t kMostNeighbours = int64_t{1} << 30;
 constexpr double kLn2 = 0x1.62e42fefa39efp-1, kLn2Tail = 0x1.abc9e3b39803fp-56;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -92,6 +94,12 @@ void float_power_into(const float* x, int64_t n, float exponent, float* out) {
       for (int64_t i = task * kTask; i < std::min(n, (task + 1) * kTask); ++i) out[i] = rounded(power(x[i]));
     });
   });
+}
+
+void check_response_norm(const Shape& input, const ResponseNorm& norm) {
+  check(input.size() >= 2 && norm.size >= 1 && norm.size <= kMostNeighbours,
+        "local_response_norm: input: expected shape [N, C, ...] and 1 to ", kMostNeighbours, " neighbours, got ",
+        to_text(input), " and ", norm.size);
 }
 
 void float_response_norm_into(const float* x, int64_t outer, int64_t channels, int64_t inner, const ResponseNorm& norm,

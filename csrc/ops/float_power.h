@@ -9,6 +9,8 @@
 #pragma once
 #include <cstdint>
 
+#include "core/qtensor.h"
+
 namespace octensor::ops {
 
 void float_power_into(const float* x, int64_t n, float exponent, float* out);
@@ -20,6 +22,8 @@ struct ResponseNorm {
   double alpha;
   float beta, bias;
 };
+// Throws ValueError where the input has no channels, or the size is out of range.
+void check_response_norm(const Shape& input, const ResponseNorm& norm);
 void float_response_norm_into(const float* x, int64_t outer, int64_t channels, int64_t inner, const ResponseNorm& norm,
                               float* out);
 

@@ -20,10 +20,7 @@ int64_t from_front(int64_t index, int64_t n) { return index < 0 ? index + n : in
 // copy(i) for every row of `bytes`.
 template <class Copy>
 void for_rows(int64_t rows, int64_t bytes, const Copy& copy) {
-  const int64_t some = std::max<int64_t>(1, (64 << 10) / std::max<int64_t>(bytes, 1));
-  run_tasks(ceil_div(rows, some), threads_for(rows * bytes), [&](int64_t task) {
-    for (int64_t i = task * some; i < std::min(rows, (task + 1) * some); ++i) copy(i);
-  });
+  run_rows(rows, (64 << 10) / std::max<int64_t>(bytes, 1), threads_for(rows * bytes), copy);
 }
 
 }  // namespace

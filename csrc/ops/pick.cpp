@@ -51,32 +51,29 @@ template <class T>
 void PickPlan::typed(const T* x, T fill, T* out) const {
   constexpr int64_t kTask = 64 << 10, kShort = 64;  // bytes; a call of memcpy costs more than few moves
   const int64_t bytes = std::max<int64_t>(1, row_ * static_cast<int64_t>(sizeof(T)));
-  const int64_t some = std::max<int64_t>(1, kTask / bytes);
-  run_tasks(ceil_div(rows_, some), threads_for(rows_ * bytes), [&](int64_t task) {
-    for (int64_t r = task * some; r < std::min(rows_, (task + 1) * some); ++r) {
-      int64_t rest = r, from = 0;
-      T* to = out;
-      bool filled = false;
-      for (size_t i = outer_.size(); i-- > 0;) {
-        const auto n = static_cast<int64_t>(outer_[i].from.size()), j = rest % n;
-        rest /= n;
-        to += j * outer_[i].out_step;
-        filled |= outer_[i].from[j] < 0;
-        from += outer_[i].from[j];
-      }
-      if (filled) {
-        std::fill_n(to, row_, fill);
-        continue;
-      }
-      for (const Run& run : runs_) {
-        T* const y = to + run.to;
-        if (run.from < 0)
-          std::fill_n(y, run.size, fill);
-        else if (run.size * static_cast<int64_t>(sizeof(T)) > kShort)
-          std::memcpy(y, x + from + run.from, run.size * sizeof(T));
-        else
-          for (int64_t i = 0; i < run.size; ++i) y[i] = x[from + run.from + i];
-      }
+  run_rows(rows_, kTask / bytes, threads_for(rows_ * bytes), [&](int64_t r) {
+    int64_t rest = r, from = 0;
+    T* to = out;
+    bool filled = false;
+    for (size_t i = outer_.size(); i-- > 0;) {
+      const auto n = static_cast<int64_t>(outer_[i].from.size()), j = rest % n;
+      rest /= n;
+      to += j * outer_[i].out_step;
+      filled |= outer_[i].from[j] < 0;
+      from += outer_[i].from[j];
+    }
+    if (filled) {
+      std::fill_n(to, row_, fill);
+      return;
+    }
+    for (const Run& run : runs_) {
+      T* const y = to + run.to;
+      if (run.from < 0)
+        std::fill_n(y, run.size, fill);
+      else if (run.size * static_cast<int64_t>(sizeof(T)) > kShort)
+        std::memcpy(y, x + from + run.from, run.size * sizeof(T));
+      else
+        for (int64_t i = 0; i < run.size; ++i) y[i] = x[from + run.from + i];
     }
   });
 }

@@ -75,17 +75,15 @@ int64_t LinearResample::workspace(bool of_codes) const {
 
 void LinearResample::run(const Pass& pass, const float* x, float* out) {
   const auto m = static_cast<int64_t>(pass.first.size());
-  const int64_t some = std::max<int64_t>(1, (16 << 10) / std::max<int64_t>(1, m * pass.inner));
-  run_tasks(ceil_div(pass.outer, some), threads_for(pass.elements() * 4), [&](int64_t task) {
-    for (int64_t o = task * some; o < std::min(pass.outer, (task + 1) * some); ++o) {
-      const float* const from = x + o * pass.from * pass.inner;
-      float* const to = out + o * m * pass.inner;
-      for (int64_t j = 0; j < m; ++j) {
-        const float *a = from + pass.first[j], *b = from + pass.second[j];
-        const float near = pass.near[j], far = pass.far[j];
-        float* const y = to + j * pass.inner;
-        for (int64_t i = 0; i < pass.inner; ++i) y[i] = a[i] * near + b[i] * far;
-      }
+  const int64_t some = (16 << 10) / std::max<int64_t>(1, m * pass.inner);
+  run_rows(pass.outer, some, threads_for(pass.elements() * 4), [&](int64_t o) {
+    const float* const from = x + o * pass.from * pass.inner;
+    float* const to = out + o * m * pass.inner;
+    for (int64_t j = 0; j < m; ++j) {
+      const float *a = from + pass.first[j], *b = from + pass.second[j];
+      const float near = pass.near[j], far = pass.far[j];
+      float* const y = to + j * pass.inner;
+      for (int64_t i = 0; i < pass.inner; ++i) y[i] = a[i] * near + b[i] * far;
     }
   });
 }

@@ -26,18 +26,7 @@ void rows_of(bool descending, const uint8_t* from, int64_t rows, int64_t n, int6
 }  // namespace
 
 void sorted_into(Ordered kind, bool descending, const uint8_t* x, int64_t rows, int64_t n, int64_t* out) {
-  switch (kind) {
-    case Ordered::float32:
-      return rows_of<float>(descending, x, rows, n, out);
-    case Ordered::int64:
-      return rows_of<int64_t>(descending, x, rows, n, out);
-    case Ordered::int32:
-      return rows_of<int32_t>(descending, x, rows, n, out);
-    case Ordered::int8:
-      return rows_of<int8_t>(descending, x, rows, n, out);
-    case Ordered::uint8:
-      return rows_of<uint8_t>(descending, x, rows, n, out);
-  }
+  with_type(kind, [&](auto type) { rows_of<decltype(type)>(descending, x, rows, n, out); });
 }
 
 }  // namespace octensor::ops

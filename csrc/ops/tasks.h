@@ -21,6 +21,16 @@ void run_tasks(int64_t n, int64_t threads, const Task& task) {
     parallel_for(n, std::cref(task));
 }
 
+// each(0) ... each(rows - 1), `some` of them (or one) to a task.
+template <class Each>
+void run_rows(int64_t rows, int64_t some, int64_t threads, const Each& each) {
+  some = some > 1 ? some : 1;
+  run_tasks(ceil_div(rows, some), threads, [&](int64_t task) {
+    const int64_t end = (task + 1) * some < rows ? (task + 1) * some : rows;
+    for (int64_t row = task * some; row < end; ++row) each(row);
+  });
+}
+
 // Where blocks of rows are fewer than four tasks per thread, each takes its panels chunk by chunk.
 struct PanelChunks {
   int64_t panels, chunks;  // per chunk; per block

@@ -153,8 +153,7 @@ PlanStep float_response_norm_step(ops::ResponseNorm norm) {
   return [=](Inputs& in) -> Planned {
     want(Element::float32, "local_response_norm", in, 0);
     const View& x = in.dense(0);
-    check(x.ndim() >= 2 && norm.size >= 1 && norm.size <= kMostValues,
-          "local_response_norm: input: expected shape [N, C, ...], got ", x.text());
+    ops::check_response_norm(x.shape, norm);
     const int64_t outer = x.shape[0], channels = x.shape[1], inner = count({x.shape.begin() + 2, x.shape.end()});
     return {.outputs = {{.view = x}}, .run = [=](const Operands& t) {
               ops::float_response_norm_into(t.in[0]->data<float>(), outer, channels, inner, norm,

@@ -19,7 +19,7 @@ from .._C import QParams, QTensor, quint8
 from ..arrays import as_array
 from ..tensor import Tensor
 from .exact import exact
-from .whole import MOST_VALUES, _values
+from .whole import MOST_VALUES, plain_values
 
 
 def matmul(a: np.ndarray, b: np.ndarray, a_zeros: np.ndarray, b_zeros: np.ndarray) -> np.ndarray:
@@ -100,14 +100,15 @@ def convolution(
     return np.ascontiguousarray(np.moveaxis(np.concatenate(parts, -1), -1, 1))
 
 
-def _zeros(zero_point: Any) -> np.ndarray:
-    return np.zeros(1, np.int64) if zero_point is None else np.asarray(_values(zero_point))
+def zeros_of(zero_point: Any) -> np.ndarray:
+    """Return zero points as an array; one 0 where there are none."""
+    return np.zeros(1, np.int64) if zero_point is None else np.asarray(plain_values(zero_point))
 
 
 @exact("matmul_integer")
 def MATMUL_INTEGER(a: Any, b: Any, a_zero_point: Any = None, b_zero_point: Any = None) -> np.ndarray:
     """Return the int32 product of codes less their zero points."""
-    return matmul(_values(a), _values(b), _zeros(a_zero_point), _zeros(b_zero_point))
+    return matmul(plain_values(a), plain_values(b), zeros_of(a_zero_point), zeros_of(b_zero_point))
 
 
 @exact("conv_integer")
@@ -123,8 +124,8 @@ def CONV_INTEGER(
     groups: int,
 ) -> np.ndarray:
     """Return the int32 convolution of codes less their zero points; padding is real 0."""
-    zero = int(_zeros(x_zero_point).reshape(()))
-    return convolution(_values(x), _values(w), zero, _zeros(w_zero_point), stride, dilation, pads, groups)
+    zero = int(zeros_of(x_zero_point).reshape(()))
+    return convolution(plain_values(x), plain_values(w), zero, zeros_of(w_zero_point), stride, dilation, pads, groups)
 
 
 @exact("dynamic_quantize")
@@ -143,19 +144,19 @@ def DYNAMIC_QUANTIZE(x: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @exact("as_codes")
 def AS_CODES(x: Any, *, qparams: QParams) -> QTensor:
     """Return codes with their parameters."""
-    return QTensor.from_numpy(np.ascontiguousarray(_values(x)), qparams)
+    return QTensor.from_numpy(np.ascontiguousarray(plain_values(x)), qparams)
 
 
 def _along(values: Any, ndim: int, axis: int) -> Any:
     """Shape a value per place of an axis so that it broadcasts."""
-    array = np.asarray(_values(values))
+    array = np.asarray(plain_values(values))
     return array.reshape([-1 if a == axis % ndim else 1 for a in range(ndim)]) if array.size > 1 else array.reshape(())
 
 
 @exact("quantize_by")
 def QUANTIZE_BY(x: Any, scale: Any, zero_point: Any, *, axis: int = 0) -> np.ndarray:
     """Return codes of the zero point's dtype, by a scale and zero point that are tensors."""
-    values, zeros = as_array(x), _along(zero_point, np.ndim(_values(x)), axis)
+    values, zeros = as_array(x), _along(zero_point, np.ndim(plain_values(x)), axis)
     info = np.iinfo(zeros.dtype)
     codes = np.rint(values / _along(scale, values.ndim, axis)).astype(np.float64) + zeros
     return np.asarray(np.clip(np.nan_to_num(codes, nan=0.0), info.min, info.max)).astype(zeros.dtype)
@@ -164,7 +165,7 @@ def QUANTIZE_BY(x: Any, scale: Any, zero_point: Any, *, axis: int = 0) -> np.nda
 @exact("dequantize_by")
 def DEQUANTIZE_BY(x: Any, scale: Any, zero_point: Any = None, *, axis: int = 0) -> Tensor:
     """Return the real values of codes, by a scale and zero point that are tensors."""
-    codes = np.asarray(_values(x))
+    codes = np.asarray(plain_values(x))
     zeros = 0 if zero_point is None else _along(zero_point, codes.ndim, axis).astype(np.int64)
     centred = (codes.astype(np.int64) - zeros).astype(np.float32)
     return Tensor._wrap(centred * _along(scale, codes.ndim, axis).astype(np.float32))

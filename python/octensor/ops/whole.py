@@ -19,7 +19,7 @@ Numbers = Callable[..., Any]
 MOST_VALUES = 1 << 30  # that a few numbers may ask for
 
 
-def _values(x: Any) -> Any:
+def plain_values(x: Any) -> Any:
     """Return the array of a tensor; codes of a QTensor; numbers as they are."""
     return x._array if isinstance(x, Tensor) else np.asarray(x) if isinstance(x, QTensor) else x
 
@@ -73,19 +73,19 @@ REDUCERS: Mapping[str, Numbers] = {"sum": np.sum, "mean": np.mean, "prod": np.pr
 def PAIRWISE(a: Any, b: Any, *, function: str) -> np.ndarray:
     """Apply a function of two elements, broadcast: arithmetic, a comparison or logic."""
     with np.errstate(divide="ignore"):
-        return np.asarray(_named("pairwise", PAIRS, function)(_values(a), _values(b)))
+        return np.asarray(_named("pairwise", PAIRS, function)(plain_values(a), plain_values(b)))
 
 
 @exact("elementwise")
 def ELEMENTWISE(x: Any, *, function: str) -> np.ndarray:
     """Apply a function of one element."""
-    return np.asarray(_named("elementwise", SINGLES, function)(_values(x)))
+    return np.asarray(_named("elementwise", SINGLES, function)(plain_values(x)))
 
 
 @exact("reduce_whole")
 def REDUCE_WHOLE(x: Any, *, function: str, dim: tuple[int, ...], keepdim: bool) -> np.ndarray:
     """Reduce whole numbers over axes; the result has their dtype."""
-    values = _values(x)
+    values = plain_values(x)
     return np.asarray(_named("reduce_whole", REDUCERS, function)(values, axis=dim, keepdims=keepdim)).astype(
         values.dtype
     )
@@ -94,14 +94,14 @@ def REDUCE_WHOLE(x: Any, *, function: str, dim: tuple[int, ...], keepdim: bool) 
 @exact("running_sums")
 def RUNNING_SUMS(x: Any, *, dim: int) -> np.ndarray:
     """Return the running sums of whole numbers along an axis."""
-    values = _values(x)
+    values = plain_values(x)
     return np.cumsum(values, dim, dtype=values.dtype)
 
 
 @exact("arg_extreme")
 def ARG_EXTREME(x: Any, *, dim: int, keepdim: bool, largest: bool, last: bool = False) -> np.ndarray:
     """Return where the first, or the last, extreme value along an axis is."""
-    values, find = _values(x), np.argmax if largest else np.argmin
+    values, find = plain_values(x), np.argmax if largest else np.argmin
     place = values.shape[dim] - 1 - find(np.flip(values, dim), dim) if last else find(values, dim)
     return np.expand_dims(place, dim) if keepdim else np.asarray(place)
 

@@ -18,6 +18,7 @@ from ..arrays import as_array
 from ..autograd import no_grad
 from ..graph.callables import name_of
 from ..graph.graph_module import GraphModule
+from ..graph.immutable import map_aggregate
 from ..graph.meta import TensorMeta
 from ..graph.node import Node
 from ..graph.rows import Rows, Unsupported, walk, where
@@ -146,14 +147,12 @@ def _folded(spec: Any, args: Any, kwargs: dict[str, Any]) -> Value | None:
     found: list[Value] = []
 
     def constant(part: Any) -> Any:
-        if isinstance(part, Value):
-            found.append(part)
-            return plain_array(part.constant)
-        if isinstance(part, (tuple, list)) and not hasattr(part, "_fields"):
-            return type(part)(constant(p) for p in part)
-        return part
+        if not isinstance(part, Value):
+            return part
+        found.append(part)
+        return plain_array(part.constant)
 
-    plain, named = constant(tuple(args)), {key: constant(value) for key, value in kwargs.items()}
+    plain, named = map_aggregate((tuple(args), kwargs), constant, frozen=False)
     if any(value.constant is None for value in found) or has_batch((args, kwargs)):
         return None
     with no_grad():

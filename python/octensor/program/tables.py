@@ -99,20 +99,26 @@ def _shape(value: Value, channels: bool) -> tuple[int, ...]:
     return (256, value.meta.shape[1] if channels else 1, *(1,) * (value.ndim - 2))[: value.ndim]
 
 
-def tabulates(value: Value, draft: Draft, in_order: bool) -> bool:
-    """Whether quantizing a value is a table of codes; with `in_order`, one whose entries can be compared: no NaN."""
+def _found(value: Value) -> tuple[Value, list[Instruction], bool] | None:
+    """Return what `_between` does, or a dequantized value itself, where there are 8-bit codes with one scale below."""
     made = value.producer
     if made is None or not value.ndim:
-        return False
+        return None
     found = (value, [], False) if made.name == "dequantize" else _between(value)
     if found is None:
-        return False
+        return None
+    assert found[0].producer is not None
+    qparams = found[0].producer.inputs[0].qparams
+    return None if qparams is None or qparams.is_per_channel or qparams.dtype.itemsize != 1 else found
+
+
+def tabulates(value: Value, draft: Draft, in_order: bool) -> bool:
+    """Whether quantizing a value is a table of codes; with `in_order`, one whose entries can be compared: no NaN."""
+    found = _found(value)
+    if found is None or not in_order:
+        return found is not None
     source, steps, channels = found
-    assert source.producer is not None
-    qparams = source.producer.inputs[0].qparams
-    if qparams is None or qparams.is_per_channel or qparams.dtype.itemsize != 1:
-        return False
-    return not in_order or not np.isnan(np.asarray(_run(source, steps, draft, value, _shape(value, channels)))).any()
+    return not np.isnan(np.asarray(_run(source, steps, draft, value, _shape(value, channels)))).any()
 
 
 def merge_floats(draft: Draft) -> bool:
@@ -121,12 +127,8 @@ def merge_floats(draft: Draft) -> bool:
         if step.name != "quantize":
             continue
         qparams: QParams = step.attrs["qparams"]
-        if qparams.is_per_channel or qparams.dtype.itemsize != 1 or not step.output.ndim:
-            continue
-        found = _between(step.inputs[0])
-        if found is None:
-            continue
-        if not tabulates(step.inputs[0], draft, False):
+        found = _found(step.inputs[0])
+        if qparams.is_per_channel or qparams.dtype.itemsize != 1 or found is None or not found[1]:
             continue
         source, steps, channels = found
         assert source.producer is not None

@@ -23,6 +23,7 @@ from ...ops.integer_products import (
     MATMUL_INTEGER,
     QUANTIZE_BY,
     matmul,
+    zeros_of,
 )
 from ...ops.matmul import LINEAR
 from ...ops.spec import apply
@@ -114,10 +115,6 @@ def dynamic_quantize_linear(x: Any) -> Any:
 def matmul_integer(a: Any, b: Any, a_zero_point: Any = None, b_zero_point: Any = None) -> Any:
     """Return the int32 product of codes less their zero points."""
     return run(MATMUL_INTEGER, *(v if v is None else array(v) for v in (a, b, a_zero_point, b_zero_point)))
-
-
-def _zeros(zero_point: Any) -> np.ndarray:
-    return np.zeros(1, np.int64) if zero_point is None else array(zero_point)
 
 
 @operator("ConvInteger")
@@ -254,7 +251,7 @@ def qgemm(
 ) -> Any:
     """Return alpha · A' B' + C of quantized matrices, C int32 of the sums' scale: codes, or floats without y_scale."""
     left, right = (array(v).T if turned else array(v) for v, turned in ((a, transA), (b, transB)))
-    sums = matmul(left, right, _zeros(a_zero), _zeros(b_zero)).astype(np.int64)
+    sums = matmul(left, right, zeros_of(a_zero), zeros_of(b_zero)).astype(np.int64)
     if c is not None:
         sums = sums + array(c)
     scale = np.float64(alpha) * np.float64(array(a_scale).reshape(())) * array(b_scale).reshape(-1).astype(np.float64)

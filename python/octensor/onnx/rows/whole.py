@@ -26,6 +26,14 @@ def _plain(site: Site, name: str) -> Value:
     return Value(name, site.meta)
 
 
+def _given(site: Site, *values: Any) -> list[str]:
+    """Return the names of inputs; those that are not given have none, and the last ones are left out."""
+    names = ["" if v is None else site.real(v) for v in values]
+    while not names[-1]:
+        names.pop()
+    return names
+
+
 @row("pairwise")
 def pairwise(site: Site, a: Any, b: Any, *, function: str) -> Value:
     """Compute with two elements."""
@@ -99,10 +107,7 @@ def dynamic_quantize(site: Site, x: Value) -> tuple[Value, ...]:
 @row("matmul_integer")
 def matmul_integer(site: Site, a: Value, b: Value, a_zero: Any = None, b_zero: Any = None) -> Value:
     """Multiply codes exactly."""
-    given = ["" if v is None else site.real(v) for v in (a, b, a_zero, b_zero)]
-    while not given[-1]:
-        given.pop()
-    return _plain(site, site.add("MatMulInteger", *given))
+    return _plain(site, site.add("MatMulInteger", *_given(site, a, b, a_zero, b_zero)))
 
 
 @row("conv_integer")
@@ -119,12 +124,9 @@ def conv_integer(
     groups: int,
 ) -> Value:
     """Convolve codes exactly."""
-    given = ["" if v is None else site.real(v) for v in (x, w, x_zero, w_zero)]
-    while not given[-1]:
-        given.pop()
     around = [before for before, _ in pads] + [after for _, after in pads]
     attributes = {"strides": list(stride), "dilations": list(dilation), "pads": around, "group": groups}
-    return _plain(site, site.add("ConvInteger", *given, **attributes))
+    return _plain(site, site.add("ConvInteger", *_given(site, x, w, x_zero, w_zero), **attributes))
 
 
 @row("dequantize_by")

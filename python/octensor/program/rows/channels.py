@@ -10,6 +10,7 @@ from ..._C import QParams, QTensor
 from ...graph.rows import Unsupported
 from ..ir import Value
 from ..lower import Site, constant_of, row
+from ..tables import all_codes
 from .codes import quantized
 from .places import movable
 
@@ -20,9 +21,7 @@ def tables(site: Site, x: Value, channels: int, function: Any) -> Value:
     assert qparams is not None
     if qparams.dtype.itemsize != 1:
         raise Unsupported("it works on an 8-bit tensor here: requantize it first")
-    codes = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, channels)).view(qparams.dtype.numpy)
-    shape = (256, channels) + (1,) * (x.ndim - 2)
-    result: QTensor = function(QTensor.from_numpy(np.ascontiguousarray(codes).reshape(shape), qparams))
+    result: QTensor = function(all_codes(qparams, (256, channels, *(1,) * (x.ndim - 2))))
     table = np.asarray(result.int_repr()).reshape(256, channels).T
     return site.add(
         "lookup_channels", [x], site.meta, tables=np.ascontiguousarray(table).view(np.uint8), qparams=result.qparams

@@ -35,13 +35,14 @@ def pad(site: Site, x: Value, *, pads: Any, mode: str, value: float) -> Value:
 @row("interpolate")
 def interpolate(site: Site, x: Value, *, axes: Any, linear: bool, align_corners: bool) -> Value:
     """Resample spatial axes to another size."""
+    movable(x)
     if linear:
-        if quantized(x) and movable(x).qparams.dtype.itemsize != 1:  # type: ignore[union-attr]
+        if x.qparams is not None and x.qparams.dtype.itemsize != 1:
             raise Unsupported("it interpolates 8-bit codes: requantize it first")
         how = [(int(axis.size), float(axis.ratio)) for axis in axes]
         return site.add("resample", [x], site.meta, axes=how, align_corners=bool(align_corners))
     near = [None, None, *(("nearest", int(axis.size), float(axis.ratio)) for axis in axes)]
-    return site.add("pick", [movable(x)], site.meta, axes=near)
+    return site.add("pick", [x], site.meta, axes=near)
 
 
 @row("flip")

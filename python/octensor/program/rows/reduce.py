@@ -94,7 +94,8 @@ def _arg(largest: bool) -> Any:
     def lowered(site: Site, input: Value, dim: int | None = None, keepdim: bool = False) -> Value:
         if dim is None:
             raise Unsupported("programs look for it along one axis: give dim")
-        return arg_extreme(site, input, dim=dim, keepdim=keepdim, largest=largest)  # type: ignore[no-any-return]
+        found: Value = arg_extreme(site, input, dim=dim, keepdim=keepdim, largest=largest)
+        return found
 
     return lowered
 
